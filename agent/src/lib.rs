@@ -1,0 +1,1 @@
+//! The keymesh agent: gets an instance's volume keys from the nearest node.

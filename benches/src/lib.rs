@@ -1,0 +1,1 @@
+//! Speed of keymesh, end to end and by part.

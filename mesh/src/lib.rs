@@ -1,0 +1,1 @@
+//! The deterministic core of keymesh: state, authority, policy, custody, leases, spread.

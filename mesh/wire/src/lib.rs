@@ -1,0 +1,1 @@
+//! Ids, secrets, sealing, signed envelopes, messages and errors of keymesh.

@@ -1,0 +1,1 @@
+//! Many keymesh cores under one seed: clock, network, disk, checks.

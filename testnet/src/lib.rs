@@ -1,0 +1,1 @@
+//! Real keymesh processes with faults: the demo and its metadata service.
