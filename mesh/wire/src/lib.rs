@@ -1,1 +1,7 @@
-//! Ids, secrets, sealing, signed envelopes, messages and errors of keymesh.
+//! What every part of keymesh says to every other: ids, secret types, sealing, signed envelopes, messages, errors.
+//!
+//! The agent depends on this crate and on the threshold cryptography alone, so nothing here may pull in a runtime, a
+//! network stack or the replicated state. Nothing here reads a clock, the network or the operating system's randomness.
+
+pub mod ids;
+pub mod time;
