@@ -4,4 +4,5 @@
 //! network stack or the replicated state. Nothing here reads a clock, the network or the operating system's randomness.
 
 pub mod ids;
+pub mod secret;
 pub mod time;
