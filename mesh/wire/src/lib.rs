@@ -3,6 +3,8 @@
 //! The agent depends on this crate and on the threshold cryptography alone, so nothing here may pull in a runtime, a
 //! network stack or the replicated state. Nothing here reads a clock, the network or the operating system's randomness.
 
+pub mod hardening;
 pub mod ids;
+pub mod sealing;
 pub mod secret;
 pub mod time;
