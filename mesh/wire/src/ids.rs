@@ -139,10 +139,10 @@ id!(
     /// A namespace: the id of the statement that created it.
     NamespaceId, 32, "ns");
 id!(
-    /// A keyring: the id of the statement that created it.
+    /// A keyring: a hash over who created it where ([`crate::body::keyring_id`]).
     KeyringId, 32, "ring");
 id!(
-    /// A key: the id of the statement that created it.
+    /// A key: a hash over who created it where ([`crate::body::key_id`]).
     KeyId, 32, "key");
 id!(
     /// A root: the id of the statement that proposed it.
@@ -182,7 +182,7 @@ macro_rules! born_of_statement {
     )*};
 }
 
-born_of_statement!(DocumentId, MeshId, TenantId, NamespaceId, KeyringId, KeyId, RootId);
+born_of_statement!(DocumentId, MeshId, TenantId, NamespaceId, RootId);
 
 impl From<MeshId> for DocumentId {
     fn from(id: MeshId) -> Self {
