@@ -1,1 +1,3 @@
 //! The keymesh agent: gets an instance's volume keys from the nearest node.
+
+pub mod keyfile;
