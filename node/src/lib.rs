@@ -1,1 +1,5 @@
 //! A key manager node of keymesh and the command line for its people.
+
+pub mod config;
+pub mod hardening;
+pub mod keyfile;
