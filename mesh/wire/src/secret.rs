@@ -2,7 +2,7 @@
 //!
 //! Guarantees: the bytes are wiped on drop; `Debug` prints the type's name and nothing else; there is no way to clone,
 //! compare with `==`, order or serialise a secret by accident; every read is an `expose_secret` at the call site;
-//! comparison takes constant time. A [`Secret32`] also stays at one place in locked, undumpable memory ([`arena`]), and
+//! comparison takes constant time. A [`Secret`] also stays at one place in locked, undumpable memory ([`arena`]), and
 //! moving it moves a pointer, so no copies are left on stacks.
 //!
 //! Leaves to others: what a caller copies out of `expose_secret`, and the copies cryptographic crates make inside while
@@ -18,35 +18,44 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 #[allow(unsafe_code)] // Locked pages exist only through system calls; every block says why it is sound.
 pub mod arena;
 
-/// 32 secret bytes in locked memory: a private key, a data key, a seed.
-pub struct Secret32 {
+/// `N` secret bytes in locked memory, at most 64 of them.
+pub struct Secret<const N: usize> {
     slot: arena::Slot,
 }
 
-impl Secret32 {
+/// 32 secret bytes: a private key, a data key, a seed.
+pub type Secret32 = Secret<32>;
+
+/// 64 secret bytes: the longest data key, as two AES-256 keys of XTS.
+pub type Secret64 = Secret<64>;
+
+impl<const N: usize> Secret<N> {
     /// Length in bytes.
-    pub const LEN: usize = 32;
+    pub const LEN: usize = {
+        assert!(N <= arena::SLOT, "a secret fits into a slot");
+        N
+    };
 
     /// Moves `bytes` into locked memory and wipes the place they came from.
-    pub fn from_array(bytes: &mut [u8; 32]) -> Self {
+    pub fn from_array(bytes: &mut [u8; N]) -> Self {
         let secret = Self::build(|out| out.copy_from_slice(&*bytes));
         bytes.zeroize();
         secret
     }
 
-    /// A secret of the 32 bytes in `bytes`, which the caller goes on holding; `None` for any other length.
+    /// A secret of the `N` bytes in `bytes`, which the caller goes on holding; `None` for any other length.
     pub fn from_secret_bytes(bytes: &SecretBytes) -> Option<Self> {
-        let bytes: &[u8; 32] = bytes.expose_secret().try_into().ok()?;
+        let bytes: &[u8; N] = bytes.expose_secret().try_into().ok()?;
         Some(Self::build(|out| out.copy_from_slice(bytes)))
     }
 
-    /// 32 bytes from `rng`, drawn straight into locked memory.
+    /// `N` bytes from `rng`, drawn straight into locked memory.
     pub fn random(rng: &mut impl CryptoRng) -> Self {
         Self::build(|out| rng.fill_bytes(out))
     }
 
-    /// A secret written in place by `fill`, which is given 32 zero bytes: for key derivation without a copy outside.
-    pub fn build(fill: impl FnOnce(&mut [u8; 32])) -> Self {
+    /// A secret written in place by `fill`, which is given zero bytes: for key derivation without a copy outside.
+    pub fn build(fill: impl FnOnce(&mut [u8; N])) -> Self {
         let filled: Result<Self, Infallible> = Self::try_build(|out| {
             fill(out);
             Ok(())
@@ -61,17 +70,18 @@ impl Secret32 {
     ///
     /// # Errors
     /// The error of `fill`.
-    pub fn try_build<E>(fill: impl FnOnce(&mut [u8; 32]) -> Result<(), E>) -> Result<Self, E> {
+    pub fn try_build<E>(fill: impl FnOnce(&mut [u8; N]) -> Result<(), E>) -> Result<Self, E> {
         let mut slot = arena::Arena::process();
-        let (bytes, _) = slot.bytes_mut().split_first_chunk_mut().expect("a slot is longer than 32 bytes");
+        let (bytes, _) = slot.bytes_mut()[..].split_at_mut(Self::LEN);
+        let bytes = bytes.try_into().expect("the length it was split at");
         fill(bytes)?;
         Ok(Self { slot })
     }
 
     /// The secret bytes. The caller answers for every copy.
-    pub fn expose_secret(&self) -> &[u8; 32] {
-        let (bytes, _) = self.slot.bytes().split_first_chunk().expect("a slot is longer than 32 bytes");
-        bytes
+    pub fn expose_secret(&self) -> &[u8; N] {
+        let (bytes, _) = self.slot.bytes().split_at(Self::LEN);
+        bytes.try_into().expect("the length it was split at")
     }
 
     /// Whether both hold the same bytes, in constant time.
@@ -80,18 +90,18 @@ impl Secret32 {
     }
 }
 
-impl fmt::Debug for Secret32 {
+impl<const N: usize> fmt::Debug for Secret<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret32")
+        write!(f, "Secret{N}")
     }
 }
 
 // The slot wipes itself.
-impl ZeroizeOnDrop for Secret32 {}
+impl<const N: usize> ZeroizeOnDrop for Secret<N> {}
 
 /// Secret bytes of any length on the heap, wiped on drop: passphrases, opened payloads on their way elsewhere.
 ///
-/// Not locked: what has 32 bytes and stays belongs into a [`Secret32`].
+/// Not locked: what has at most 64 bytes and stays belongs into a [`Secret`].
 pub struct SecretBytes {
     // Never grown after construction: growing would leave an unwiped copy behind.
     bytes: Vec<u8>,
@@ -203,10 +213,12 @@ mod tests {
     }
 
     #[test]
-    fn only_32_bytes_make_a_secret32() {
+    fn only_bytes_of_its_length_make_a_secret() {
         assert!(Secret32::from_secret_bytes(&SecretBytes::from_vec(vec![1; 31])).is_none());
         let secret = Secret32::from_secret_bytes(&SecretBytes::from_vec(vec![1; 32])).expect("32 bytes");
         assert_eq!(secret.expose_secret(), &[1; 32]);
+        let secret = Secret64::from_secret_bytes(&SecretBytes::from_vec(vec![2; 64])).expect("64 bytes");
+        assert_eq!((secret.expose_secret(), format!("{secret:?}").as_str()), (&[2; 64], "Secret64"));
     }
 
     #[test]

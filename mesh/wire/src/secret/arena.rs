@@ -10,7 +10,7 @@
 //! of dumps and still wiped: a node that stops serving because a limit is low would be the worse failure. It is never
 //! silent: [`status`] tells, and [`take_warning`] gives the text for the log once.
 //!
-//! Leaves to others: what is in a slot ([`super::Secret32`]), core dump limits of the process ([`crate::hardening`]).
+//! Leaves to others: what is in a slot ([`super::Secret`]), core dump limits of the process ([`crate::hardening`]).
 //! While any `memfd_secret` page exists, the machine cannot hibernate; that is the kernel's rule and wanted here.
 
 use std::alloc::{Layout, handle_alloc_error};
