@@ -187,7 +187,7 @@ impl Inner {
         if self.plain == 0 {
             let reason = why.map_or_else(|| "the arena's own bound is reached".to_owned(), |error| error.to_string());
             self.warning = Some(format!(
-                "{} secrets are in locked memory and no more can be ({reason}): further ones may be swapped to disk; \
+                "memory for {} secrets could be locked and no more ({reason}): further ones may be swapped to disk; \
                  raise RLIMIT_MEMLOCK",
                 self.locked
             ));
