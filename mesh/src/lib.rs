@@ -1,3 +1,6 @@
 //! The deterministic core of keymesh: state, authority, policy, custody, leases, spread.
 
 pub mod evidence;
+pub mod materialise;
+pub mod policy;
+pub mod state;

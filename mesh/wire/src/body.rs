@@ -85,7 +85,7 @@ pub enum Body {
     /// Adds a version to a key.
     #[n(29)]
     AddVersion(#[n(0)] NewVersion),
-    /// Moves a key's state; states only ever move towards destruction.
+    /// Moves a key's state, which only ever moves towards destruction. Destruction takes effect by endorsements.
     #[n(30)]
     SetKeyState(#[n(0)] KeyStateChange),
     /// Proposes the policy of a scope. Takes effect by endorsements.
@@ -438,8 +438,11 @@ pub struct NewVersion {
     /// The key.
     #[n(0)]
     pub key: KeyId,
-    /// The version.
+    /// The keyring it lies in, by which the author's right is judged.
     #[n(1)]
+    pub keyring: KeyringId,
+    /// The version.
+    #[n(2)]
     pub version: WrappedVersion,
 }
 
@@ -485,8 +488,11 @@ pub struct KeyStateChange {
     /// The key.
     #[n(0)]
     pub key: KeyId,
-    /// Where to.
+    /// The keyring it lies in, by which the author's right is judged.
     #[n(1)]
+    pub keyring: KeyringId,
+    /// Where to.
+    #[n(2)]
     pub state: KeyState,
 }
 

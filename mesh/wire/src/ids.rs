@@ -196,6 +196,12 @@ impl From<TenantId> for DocumentId {
     }
 }
 
+impl From<DocumentId> for MeshId {
+    fn from(id: DocumentId) -> Self {
+        StatementId::from(id).into()
+    }
+}
+
 impl From<DocumentId> for TenantId {
     fn from(id: DocumentId) -> Self {
         StatementId::from(id).into()

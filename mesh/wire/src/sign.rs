@@ -7,7 +7,6 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use hkdf::Hkdf;
 use rand_core::CryptoRng;
 use sha2::Sha256;
-use zeroize::Zeroize;
 
 use crate::ids::PrincipalId;
 use crate::sealing::SealingSecret;
@@ -58,12 +57,10 @@ impl Identity {
 
     /// A further secret of this principal, separated by `label` (HKDF-SHA256).
     pub fn derive(&self, label: &[u8]) -> Secret32 {
-        let mut bytes = [0u8; 32];
-        let expanded = Hkdf::<Sha256>::new(None, self.seed.expose_secret()).expand(label, &mut bytes);
-        assert!(expanded.is_ok(), "32 bytes are within HKDF's reach");
-        let secret = Secret32::from_array(&mut bytes);
-        bytes.zeroize();
-        secret
+        Secret32::build(|bytes| {
+            let expanded = Hkdf::<Sha256>::new(None, self.seed.expose_secret()).expand(label, bytes);
+            assert!(expanded.is_ok(), "32 bytes are within HKDF's reach");
+        })
     }
 }
 

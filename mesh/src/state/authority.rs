@@ -1,0 +1,525 @@
+//! Who had the right to say what (I2), and whose word removal takes away (I4).
+//!
+//! A statement's right is judged from its own causal past and from nothing else, so every node comes to the same
+//! judgement whatever it received first. Two passes make that precise:
+//!
+//! 1. Every statement is judged by the statements in its own past. From this come the *standing removals*: removals of
+//!    admins endorsed by more than half of the admins, displacements of nodes with enough endorsements, and suspensions
+//!    that nobody lifted. Standing removals stand whatever happens to their authors, even when two admins' sides remove
+//!    each other at the same time.
+//! 2. Every statement is judged again. What a removed principal did outside the removal's past (concurrently, or dated
+//!    back) is void, and so is what rested on it. Acts of removal themselves are exempt: they are what the first pass
+//!    decided upon.
+//!
+//! Proposals take effect through endorsements by distinct persons, each judged at its own place. A proposal keeps its own
+//! place in the order: an endorsement that saw a denial does not lift the proposal over a denial the proposal had not seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keymesh_wire::body::{Body, KeyState, NewKeyring, Person, Placement, Role, Scope, keyring_id};
+use keymesh_wire::ids::{KeyringId, NamespaceId, NodeId, PrincipalId, StatementId};
+use keymesh_wire::statement::Checked;
+
+use super::graph::{Graph, Index};
+
+/// The point from which a question is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// From the past of this statement.
+    Before(Index),
+    /// From everything there is.
+    End,
+}
+
+/// How many endorsements a kind needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// None: it acts at once.
+    Single,
+    /// As many as the document's genesis asks for.
+    Endorsed,
+    /// More than half of the admins in the proposal's past.
+    Majority,
+}
+
+/// The guard of a kind.
+pub fn guard(body: &Body) -> Guard {
+    match body {
+        Body::AddAdmin(_) | Body::RemoveAdmin(_) | Body::LiftSuspension(_) | Body::ProposeRoot(_) => Guard::Majority,
+        Body::AdmitNode(_)
+        | Body::RemoveNode(_)
+        | Body::PlaceNode(_)
+        | Body::DisplaceNode(_)
+        | Body::Grant(_)
+        | Body::SetPolicy(_)
+        | Body::TrustEvidence(_) => Guard::Endorsed,
+        Body::SetKeyState(change) if change.state == KeyState::Destroyed => Guard::Endorsed,
+        Body::MeshGenesis(_)
+        | Body::TenantGenesis(_)
+        | Body::Endorse(_)
+        | Body::SuspendAdmin(_)
+        | Body::Edit(_)
+        | Body::AttestRoot(_)
+        | Body::CreateNamespace(_)
+        | Body::RevokeGrant(_)
+        | Body::CreateKeyring(_)
+        | Body::AttestGeneration(_)
+        | Body::AccuseGeneration(_)
+        | Body::CreateKey(_)
+        | Body::AddVersion(_)
+        | Body::SetKeyState(_)
+        | Body::DistrustEvidence(_)
+        | Body::VoteEnrolment(_)
+        | Body::Revoke(_)
+        | Body::Witness(_)
+        | Body::Rename(_) => Guard::Single,
+    }
+}
+
+/// A removal that stands.
+#[derive(Debug, Clone)]
+struct Standing {
+    removal: Index,
+    removed: PrincipalId,
+    past: BTreeSet<Index>,
+}
+
+/// How a proposal stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Support {
+    /// The distinct persons behind it, the proposer included.
+    pub persons: BTreeSet<PrincipalId>,
+    /// How many it needs.
+    pub required: usize,
+}
+
+impl Support {
+    /// Whether it takes effect.
+    pub fn suffices(&self) -> bool {
+        self.persons.len() >= self.required
+    }
+}
+
+/// The judgement over one document's statements.
+pub struct Authority<'g> {
+    graph: &'g Graph,
+    founders: Vec<Person>,
+    placed: Vec<Placement>,
+    endorsements: usize,
+    index: Kinds,
+    valid: Vec<bool>,
+    void: Vec<bool>,
+    standing: Vec<Standing>,
+    required: BTreeMap<Index, usize>,
+}
+
+/// Where statements of the kinds that matter for authority are.
+#[derive(Default)]
+struct Kinds {
+    add_admin: Vec<(Index, PrincipalId)>,
+    remove_admin: Vec<(Index, PrincipalId)>,
+    suspend: Vec<(Index, PrincipalId)>,
+    lift: Vec<(Index, PrincipalId)>,
+    place: Vec<(Index, Placement)>,
+    displace: Vec<(Index, NodeId)>,
+    grant: Vec<(Index, PrincipalId, Role, Scope)>,
+    revoke_grant: Vec<(Index, PrincipalId, Role, Scope)>,
+    roots: Vec<Index>,
+    namespaces: BTreeMap<NamespaceId, (Index, Option<NamespaceId>)>,
+    keyrings: BTreeMap<KeyringId, (Index, NamespaceId, StatementId)>,
+    endorse: BTreeMap<Index, Vec<Index>>,
+}
+
+impl Kinds {
+    fn of(graph: &Graph) -> Self {
+        let mut kinds = Self::default();
+        for (index, entry) in graph.entries().iter().enumerate() {
+            let statement = &entry.statement;
+            match statement.body() {
+                Some(Body::AddAdmin(person)) => kinds.add_admin.push((index, person.principal)),
+                Some(Body::RemoveAdmin(principal)) => kinds.remove_admin.push((index, *principal)),
+                Some(Body::SuspendAdmin(principal)) => kinds.suspend.push((index, *principal)),
+                Some(Body::LiftSuspension(principal)) => kinds.lift.push((index, *principal)),
+                Some(Body::PlaceNode(placement)) => kinds.place.push((index, placement.clone())),
+                Some(Body::DisplaceNode(node)) => kinds.displace.push((index, *node)),
+                Some(Body::Grant(grant)) => kinds.grant.push((index, grant.principal, grant.role, grant.scope)),
+                Some(Body::RevokeGrant(gone)) => {
+                    kinds.revoke_grant.push((index, gone.principal, gone.role, gone.scope))
+                }
+                Some(Body::ProposeRoot(_)) => kinds.roots.push(index),
+                Some(Body::CreateNamespace(new)) => {
+                    kinds.namespaces.insert(statement.id().into(), (index, new.parent));
+                }
+                Some(Body::CreateKeyring(new)) => kinds.add_keyring(index, statement, new),
+                Some(Body::Endorse(target)) => {
+                    if let Some(target) = graph.index(target) {
+                        kinds.endorse.entry(target).or_default().push(index);
+                    }
+                }
+                _ => {}
+            }
+        }
+        kinds
+    }
+
+    /// Of two statements by one author for one keyring id the one with the lower id counts, everywhere.
+    fn add_keyring(&mut self, index: Index, statement: &Checked, new: &NewKeyring) {
+        let id = keyring_id(&statement.document(), &statement.author(), &new.nonce);
+        self.keyrings
+            .entry(id)
+            .and_modify(|known| {
+                if statement.id() < known.2 {
+                    *known = (index, new.namespace, statement.id());
+                }
+            })
+            .or_insert((index, new.namespace, statement.id()));
+    }
+}
+
+impl<'g> Authority<'g> {
+    /// Judges every statement of `graph`.
+    pub fn judge(graph: &'g Graph) -> Self {
+        let (founders, placed, endorsements) = match graph.entries().first().and_then(|first| first.statement.body()) {
+            Some(Body::MeshGenesis(genesis)) => {
+                (genesis.founders.clone(), Vec::new(), usize::from(genesis.endorsements))
+            }
+            Some(Body::TenantGenesis(genesis)) => {
+                (genesis.admins.clone(), genesis.nodes.clone(), usize::from(genesis.endorsements))
+            }
+            _ => (Vec::new(), Vec::new(), usize::MAX),
+        };
+        let mut authority = Self {
+            graph,
+            founders,
+            placed,
+            endorsements,
+            index: Kinds::of(graph),
+            valid: Vec::new(),
+            void: vec![false; graph.len()],
+            standing: Vec::new(),
+            required: BTreeMap::new(),
+        };
+        authority.pass();
+        let standing = authority.find_standing();
+        if !standing.is_empty() {
+            authority.standing = standing;
+            authority.void = (0..graph.len()).map(|index| authority.is_void(index)).collect();
+            authority.pass();
+        }
+        authority
+    }
+
+    /// One judgement of every statement, parents before children.
+    fn pass(&mut self) {
+        self.valid = vec![false; self.graph.len()];
+        self.required.clear();
+        for index in 0..self.graph.len() {
+            let statement = &self.graph.entries()[index].statement;
+            let Some(body) = statement.body() else { continue };
+            if guard(body) != Guard::Single {
+                let required = match guard(body) {
+                    Guard::Majority => self.admins(At::Before(index)).len() / 2 + 1,
+                    Guard::Endorsed => self.endorsements.min(self.admins(At::Before(index)).len().max(1)),
+                    Guard::Single => 1,
+                };
+                self.required.insert(index, required);
+            }
+            self.valid[index] = self.is_removal_act(index) && self.stands(index)
+                || (!self.void[index] && self.entitled(index, statement, body));
+        }
+    }
+
+    /// Removals that the first pass found in effect.
+    fn find_standing(&self) -> Vec<Standing> {
+        let removals = self.index.remove_admin.iter().chain(&self.index.displace);
+        let passed = removals.filter(|(index, _)| self.effective(*index, At::End));
+        let suspended = self
+            .index
+            .suspend
+            .iter()
+            .filter(|(index, principal)| self.valid[*index] && !self.is_lifted(*index, principal, At::End));
+        passed
+            .chain(suspended)
+            .map(|(index, removed)| Standing {
+                removal: *index,
+                removed: *removed,
+                past: self.graph.whole_past(*index),
+            })
+            .collect()
+    }
+
+    fn is_void(&self, index: Index) -> bool {
+        let author = self.graph.entries()[index].statement.author();
+        index != 0
+            && !self.is_removal_act(index)
+            && self.standing.iter().any(|standing| {
+                standing.removed == author
+                    && !standing.past.contains(&index)
+                    && !self.graph.precedes(standing.removal, index)
+            })
+    }
+
+    /// Acts of removal keep their force whatever becomes of their authors.
+    fn is_removal_act(&self, index: Index) -> bool {
+        let is_removal = |body: Option<&Body>| {
+            matches!(body, Some(Body::RemoveAdmin(_) | Body::SuspendAdmin(_) | Body::DisplaceNode(_)))
+        };
+        let body = self.graph.entries()[index].statement.body();
+        match body {
+            Some(Body::Endorse(target)) => is_removal(self.graph.get(target).and_then(Checked::body)),
+            body => is_removal(body),
+        }
+    }
+
+    fn stands(&self, index: Index) -> bool {
+        self.standing.iter().any(|standing| standing.removal == index)
+    }
+
+    /// Whether a statement holds.
+    pub fn is_valid(&self, index: Index) -> bool {
+        self.valid[index]
+    }
+
+    /// Whether a statement was taken its authority by a removal, directly or through what it rested on.
+    pub fn is_quarantined(&self, index: Index) -> bool {
+        self.void[index]
+    }
+
+    /// Whether a statement holds and, if it is a proposal, has its endorsements.
+    pub fn is_effective(&self, index: Index) -> bool {
+        self.effective(index, At::End)
+    }
+
+    /// How a proposal stands.
+    pub fn support(&self, index: Index) -> Support {
+        self.support_at(index, At::End)
+    }
+
+    /// The admins there are, suspended ones left out.
+    pub fn active_admins(&self) -> BTreeSet<PrincipalId> {
+        let suspended = self.suspended(At::End);
+        self.admins(At::End).into_iter().filter(|admin| !suspended.contains(admin)).collect()
+    }
+
+    /// The admins there are, suspended ones included.
+    pub fn all_admins(&self) -> BTreeSet<PrincipalId> {
+        self.admins(At::End)
+    }
+
+    /// The nodes placed by the tenant, with the facts it believes.
+    pub fn placements(&self) -> BTreeMap<NodeId, Placement> {
+        self.placed(At::End)
+    }
+
+    /// The effective grants.
+    pub fn grants(&self) -> Vec<Index> {
+        self.grants_at(At::End).map(|(index, ..)| *index).collect()
+    }
+
+    /// The statement that created a keyring, if it holds.
+    pub fn keyring(&self, id: &KeyringId) -> Option<Index> {
+        self.index.keyrings.get(id).map(|(index, ..)| *index).filter(|index| self.valid[*index])
+    }
+
+    /// The statement that created a namespace, if it holds.
+    pub fn namespace(&self, id: &NamespaceId) -> Option<Index> {
+        self.index.namespaces.get(id).map(|(index, _)| *index).filter(|index| self.valid[*index])
+    }
+
+    fn sees(&self, at: At, index: Index) -> bool {
+        match at {
+            At::Before(later) => self.graph.precedes(index, later),
+            At::End => true,
+        }
+    }
+
+    fn support_at(&self, index: Index, at: At) -> Support {
+        let author = |index: Index| self.graph.entries()[index].statement.author();
+        let mut persons = BTreeSet::from([author(index)]);
+        for endorsement in self.index.endorse.get(&index).into_iter().flatten() {
+            if self.valid[*endorsement] && self.sees(at, *endorsement) {
+                persons.insert(author(*endorsement));
+            }
+        }
+        Support { persons, required: self.required.get(&index).copied().unwrap_or(1) }
+    }
+
+    fn effective(&self, index: Index, at: At) -> bool {
+        let stands = at == At::End && self.stands(index);
+        self.valid[index] && self.sees(at, index) && (stands || self.support_at(index, at).suffices())
+    }
+
+    /// Whether the thing that `gave` gave is taken away again by one of `denials` that `gave` had not seen.
+    fn denied<'a>(&self, gave: Option<Index>, mut denials: impl Iterator<Item = &'a Index>, at: At) -> bool {
+        denials.any(|denial| {
+            let unseen = gave.is_none_or(|gave| !self.graph.precedes(*denial, gave));
+            unseen && self.effective(*denial, at)
+        })
+    }
+
+    fn admins(&self, at: At) -> BTreeSet<PrincipalId> {
+        let removals_of = |principal: &PrincipalId| {
+            let principal = *principal;
+            self.index.remove_admin.iter().filter(move |(_, who)| *who == principal).map(|(index, _)| index)
+        };
+        let founders = self.founders.iter().map(|founder| (None, founder.principal));
+        let added = self.index.add_admin.iter().filter(|(index, _)| self.effective(*index, at));
+        founders
+            .chain(added.map(|(index, principal)| (Some(*index), *principal)))
+            .filter(|(gave, principal)| !self.denied(*gave, removals_of(principal), at))
+            .map(|(_, principal)| principal)
+            .collect()
+    }
+
+    fn suspended(&self, at: At) -> BTreeSet<PrincipalId> {
+        let suspensions = self.index.suspend.iter().filter(|(index, principal)| {
+            self.valid[*index] && self.sees(at, *index) && !self.is_lifted(*index, principal, at)
+        });
+        suspensions.map(|(_, principal)| *principal).collect()
+    }
+
+    fn is_lifted(&self, suspension: Index, principal: &PrincipalId, at: At) -> bool {
+        self.index
+            .lift
+            .iter()
+            .any(|(lift, who)| who == principal && self.graph.precedes(suspension, *lift) && self.effective(*lift, at))
+    }
+
+    fn placed(&self, at: At) -> BTreeMap<NodeId, Placement> {
+        let displacements_of = |node: &NodeId| {
+            let node = *node;
+            self.index.displace.iter().filter(move |(_, who)| *who == node).map(|(index, _)| index)
+        };
+        let later: Vec<_> = self.index.place.iter().filter(|(index, _)| self.effective(*index, at)).collect();
+        let superseded = |gave: Option<Index>, node: &NodeId| {
+            later.iter().any(|(index, placement)| {
+                placement.node == *node && gave.is_none_or(|gave| self.graph.precedes(gave, *index))
+            })
+        };
+        let first = self.placed.iter().map(|placement| (None, placement));
+        let mut placed: Vec<(Option<StatementId>, &Placement)> = first
+            .chain(later.iter().map(|(index, placement)| (Some(*index), placement)))
+            .filter(|(gave, placement)| !superseded(*gave, &placement.node))
+            .filter(|(gave, placement)| !self.denied(*gave, displacements_of(&placement.node), at))
+            .map(|(gave, placement)| (gave.map(|index| self.graph.entries()[index].statement.id()), placement))
+            .collect();
+        // Of concurrent placements of one node the one with the highest statement id counts, everywhere.
+        placed.sort_by_key(|(id, _)| *id);
+        placed.into_iter().map(|(_, placement)| (placement.node, placement.clone())).collect()
+    }
+
+    fn grants_at(&self, at: At) -> impl Iterator<Item = &(Index, PrincipalId, Role, Scope)> {
+        self.index.grant.iter().filter(move |(index, principal, role, scope)| {
+            let revocations = self
+                .index
+                .revoke_grant
+                .iter()
+                .filter(move |(_, who, what, place)| (who, what, place) == (principal, role, scope));
+            self.effective(*index, at) && !self.denied(Some(*index), revocations.map(|(index, ..)| index), at)
+        })
+    }
+
+    fn is_admin(&self, principal: &PrincipalId, at: At) -> bool {
+        self.admins(at).contains(principal) && !self.suspended(at).contains(principal)
+    }
+
+    /// Whether `principal` may administer `namespace`: as an admin, or by a grant on it or on one that holds it.
+    fn administers(&self, principal: &PrincipalId, namespace: Option<NamespaceId>, at: At) -> bool {
+        if self.is_admin(principal, at) {
+            return true;
+        }
+        let mut scopes = vec![Scope::Tenant];
+        let mut next = namespace;
+        while let Some(id) = next {
+            let Some((index, parent)) = self.index.namespaces.get(&id) else { return false };
+            if !self.sees(at, *index) || !self.valid[*index] || scopes.len() > self.index.namespaces.len() + 1 {
+                return false;
+            }
+            scopes.push(Scope::Namespace(id));
+            next = *parent;
+        }
+        self.grants_at(at)
+            .any(|(_, who, role, scope)| who == principal && *role == Role::NamespaceAdmin && scopes.contains(scope))
+    }
+
+    fn administers_keyring(&self, principal: &PrincipalId, keyring: &KeyringId, at: At) -> bool {
+        let Some((index, namespace, _)) = self.index.keyrings.get(keyring) else { return false };
+        self.valid[*index] && self.sees(at, *index) && self.administers(principal, Some(*namespace), at)
+    }
+
+    fn is_custodian(&self, node: &NodeId, at: At) -> bool {
+        self.placed(at).contains_key(node)
+            && self.index.roots.iter().any(|root| {
+                let member = matches!(self.graph.entries()[*root].statement.body(), Some(Body::ProposeRoot(spec))
+                    if spec.committees.iter().any(|committee| committee.members.contains(node)));
+                member && self.effective(*root, at)
+            })
+    }
+
+    /// Whether the author had the right, judged from the statement's own past.
+    fn entitled(&self, index: Index, statement: &Checked, body: &Body) -> bool {
+        let at = At::Before(index);
+        let author = statement.author();
+        let tenant = !self.placed.is_empty();
+        match body {
+            Body::MeshGenesis(genesis) => index == 0 && genesis.founders.iter().any(|f| f.principal == author),
+            Body::TenantGenesis(genesis) => index == 0 && genesis.admins.iter().any(|a| a.principal == author),
+            Body::AdmitNode(_) | Body::RemoveNode(_) => !tenant && self.is_admin(&author, at),
+            Body::Endorse(target) => {
+                let Some(target) = self.graph.index(target).filter(|target| *target < index) else { return false };
+                let Some(proposal) = self.graph.entries()[target].statement.body() else { return false };
+                if guard(proposal) == Guard::Single || !self.graph.precedes(target, index) {
+                    return false;
+                }
+                // A suspended admin may still endorse removals, so that one admin alone cannot silence the others.
+                let may_be_suspended = matches!(proposal, Body::RemoveAdmin(_));
+                self.valid[target]
+                    && if may_be_suspended { self.admins(at).contains(&author) } else { self.is_admin(&author, at) }
+            }
+            Body::RemoveAdmin(_) => self.admins(at).contains(&author),
+            Body::SuspendAdmin(who) => *who != author && self.is_admin(&author, at),
+            Body::AddAdmin(_) | Body::LiftSuspension(_) | Body::Edit(_) => self.is_admin(&author, at),
+            Body::PlaceNode(_)
+            | Body::DisplaceNode(_)
+            | Body::Grant(_)
+            | Body::RevokeGrant(_)
+            | Body::TrustEvidence(_)
+            | Body::DistrustEvidence(_)
+            | Body::SetPolicy(_) => tenant && self.is_admin(&author, at),
+            Body::ProposeRoot(spec) => {
+                let placed = self.placed(at);
+                tenant
+                    && self.is_admin(&author, at)
+                    && spec.committees.iter().flat_map(|c| &c.members).all(|member| placed.contains_key(member))
+            }
+            Body::Revoke(_) => tenant && self.is_admin(&author, at),
+            Body::CreateNamespace(new) => {
+                tenant
+                    && new.parent.is_none_or(|parent| {
+                        self.index
+                            .namespaces
+                            .get(&parent)
+                            .is_some_and(|(index, _)| self.valid[*index] && self.sees(at, *index))
+                    })
+                    && self.administers(&author, new.parent, at)
+            }
+            Body::CreateKeyring(new) => {
+                let known = self.index.namespaces.get(&new.namespace);
+                tenant
+                    && known.is_some_and(|(index, _)| self.valid[*index] && self.sees(at, *index))
+                    && self.administers(&author, Some(new.namespace), at)
+            }
+            Body::CreateKey(new) => tenant && self.administers_keyring(&author, &new.keyring, at),
+            Body::AddVersion(new) => tenant && self.administers_keyring(&author, &new.keyring, at),
+            Body::SetKeyState(change) => match guard(body) {
+                Guard::Single => tenant && self.administers_keyring(&author, &change.keyring, at),
+                Guard::Endorsed | Guard::Majority => tenant && self.is_admin(&author, at),
+            },
+            Body::Rename(_) => tenant && self.is_admin(&author, at),
+            Body::AttestRoot(_) | Body::VoteEnrolment(_) | Body::Witness(_) => tenant && self.is_custodian(&author, at),
+            Body::AttestGeneration(_) | Body::AccuseGeneration(_) => {
+                tenant && self.placed(at).get(&author).is_some_and(|placement| placement.lessee)
+            }
+        }
+    }
+}
