@@ -1,0 +1,68 @@
+//! `keymesh-metadata`: one emulated EC2 metadata service for one instance.
+//!
+//! Prints one line of JSON, `{"url":"http://127.0.0.1:PORT"}`, once it listens, and serves until it is killed.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use keymesh_mesh::evidence::rfc3339;
+use keymesh_testnet::metadata::{InstanceSpec, Signer, serve, wall_now};
+use keymesh_wire::time::Wall;
+
+/// Serve instance metadata as EC2 does, for tests and demonstrations.
+#[derive(Parser)]
+#[command(version)]
+struct Options {
+    /// Where to listen; port 0 takes a free port.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// PEM file with the RSA key (PKCS#8) and the certificate that sign documents.
+    #[arg(long)]
+    key_file: PathBuf,
+    /// The owning account, twelve digits.
+    #[arg(long)]
+    account: String,
+    /// The region, such as eu-west-1.
+    #[arg(long)]
+    region: String,
+    /// The zone, such as eu-west-1a.
+    #[arg(long)]
+    zone: String,
+    /// The instance id, i-…
+    #[arg(long)]
+    instance: String,
+    /// The machine image, ami-…
+    #[arg(long)]
+    image: String,
+    /// The kind of machine.
+    #[arg(long, default_value = "m7g.large")]
+    instance_type: String,
+    /// When the launch began, as 2026-03-01T12:00:00Z; now, if not given.
+    #[arg(long, value_parser = moment)]
+    pending: Option<Wall>,
+}
+
+fn moment(text: &str) -> Result<Wall, String> {
+    rfc3339::parse(text).ok_or_else(|| "expected a time like 2026-03-01T12:00:00Z".into())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse();
+    let signer = Signer::load(&options.key_file)?;
+    let spec = InstanceSpec {
+        account: options.account,
+        region: options.region,
+        zone: options.zone,
+        instance: options.instance,
+        image: options.image,
+        instance_type: options.instance_type,
+        pending: options.pending.unwrap_or_else(wall_now),
+    };
+    let service = serve(spec, &signer, options.listen)?;
+    writeln!(io::stdout(), "{}", serde_json::json!({ "url": service.url() }))?;
+    service.wait()?;
+    Ok(())
+}
