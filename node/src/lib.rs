@@ -4,3 +4,4 @@ pub mod config;
 pub mod disk;
 pub mod hardening;
 pub mod keyfile;
+pub mod transport;
