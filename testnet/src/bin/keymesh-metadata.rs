@@ -6,6 +6,7 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Parser;
 use keymesh_mesh::evidence::rfc3339;
@@ -49,8 +50,17 @@ fn moment(text: &str) -> Result<Wall, String> {
     rfc3339::parse(text).ok_or_else(|| "expected a time like 2026-03-01T12:00:00Z".into())
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let options = Options::parse();
+fn main() -> ExitCode {
+    match run(Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keymesh-metadata: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let signer = Signer::load(&options.key_file)?;
     let spec = InstanceSpec {
         account: options.account,
