@@ -133,27 +133,13 @@ pub fn seal<C: Suite>(
         )
     };
     let (secret, nonce) = (hedge("capsule r"), hedge("capsule nonce"));
-    let (base, second) = (suite::generator::<C>(), C::second_generator());
-    let r = base * *secret.expose();
-    let r_bar = second * *secret.expose();
     let shared: Vec<SecretPoint<C>> =
         publics.iter().map(|public| SecretPoint::new(public.group() * *secret.expose())).collect();
+    let r = suite::generator::<C>() * *secret.expose();
     let r_bytes = suite::point_bytes::<C>(&r).ok_or(CapsuleError::Degenerate)?;
     let keys = KeySchedule::derive(&context, &r_bytes, &shared)?;
     let ciphertext = keys.encrypt(&context, payload);
-    let mut capsule = Capsule {
-        r,
-        r_bar,
-        challenge: suite::zero::<C>(),
-        response: suite::zero::<C>(),
-        commitment: keys.commitment,
-        ciphertext,
-    };
-    capsule.challenge = capsule
-        .challenge_for(&context, &(base * *nonce.expose()), &(second * *nonce.expose()))
-        .ok_or(CapsuleError::Degenerate)?;
-    capsule.response = *nonce.expose() + *secret.expose() * capsule.challenge;
-    Ok(capsule)
+    Capsule::prove(&context, &secret, &nonce, keys.commitment, ciphertext)
 }
 
 impl<C: Suite> Capsule<C> {
@@ -181,6 +167,7 @@ impl<C: Suite> Capsule<C> {
 
     /// Canonical bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
+        // Parsing and sealing refuse the identity, the only point without bytes.
         let point = |point| suite::point_bytes::<C>(point).unwrap_or_default();
         codec::encode(&RawCapsule {
             suite: C::SUITE_ID,
@@ -216,6 +203,43 @@ impl<C: Suite> Capsule<C> {
     /// A digest of the canonical bytes; partials are bound to it.
     pub fn hash(&self) -> [u8; 32] {
         Framed::<Sha256>::new::<C>("capsule").part(&self.to_bytes()).digest()
+    }
+
+    /// Makes the capsule of `secret` around what was sealed under its key.
+    fn prove(
+        context: &Context,
+        secret: &SecretScalar<C>,
+        nonce: &SecretScalar<C>,
+        commitment: [u8; 32],
+        ciphertext: Vec<u8>,
+    ) -> Result<Self, CapsuleError> {
+        let (base, second) = (suite::generator::<C>(), C::second_generator());
+        let mut capsule = Capsule {
+            r: base * *secret.expose(),
+            r_bar: second * *secret.expose(),
+            challenge: suite::zero::<C>(),
+            response: suite::zero::<C>(),
+            commitment,
+            ciphertext,
+        };
+        capsule.challenge = capsule
+            .challenge_for(context, &(base * *nonce.expose()), &(second * *nonce.expose()))
+            .ok_or(CapsuleError::Degenerate)?;
+        capsule.response = *nonce.expose() + *secret.expose() * capsule.challenge;
+        Ok(capsule)
+    }
+
+    /// A capsule whose proof holds and whose commitment and ciphertext are whatever a dishonest sealer likes.
+    #[cfg(test)]
+    pub(crate) fn danger_seal_wrongly(
+        label: &[u8],
+        publics: &[RootPublic<C>],
+        r: Scalar<C>,
+        commitment: [u8; 32],
+        ciphertext: Vec<u8>,
+    ) -> Result<Self, CapsuleError> {
+        let nonce = SecretScalar::new(r + suite::one::<C>());
+        Self::prove(&Context::new(label, publics)?, &SecretScalar::new(r), &nonce, commitment, ciphertext)
     }
 
     /// `None` when a nonce point is the identity, which no honest sealer produces.

@@ -65,10 +65,14 @@ pub enum DecodeError {
     Inconsistent,
 }
 
+/// Room that no encoding of a secret exceeds: a buffer that grows leaves copies behind that nobody wipes.
+const SECRET_ROOM: usize = 512;
+
 /// Encodes; writing to memory cannot fail.
 pub(crate) fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
-    match minicbor::to_vec(value) {
-        Ok(bytes) => bytes,
+    let mut bytes = Vec::with_capacity(SECRET_ROOM);
+    match minicbor::encode(value, &mut bytes) {
+        Ok(()) => bytes,
         Err(error) => unreachable!("encoding to memory failed: {error}"),
     }
 }

@@ -78,7 +78,7 @@ pub struct Disagreement {
     pub dealer: MemberIndex,
 }
 
-/// Why a message was put aside or the run ended.
+/// Why a call was refused. The run is as it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DkgError {
     /// The caller is not of the committee.
@@ -87,13 +87,16 @@ pub enum DkgError {
         /// The index in question.
         index: MemberIndex,
     },
-    /// A message of somebody who is not another member. Put aside; the run goes on.
+    /// The run cannot begin.
+    #[error("the run cannot begin: {0}")]
+    CannotStart(Abort),
+    /// A message of somebody who is not another member.
     #[error("member {from} is not another member of this committee")]
     Stranger {
         /// The alleged sender.
         from: MemberIndex,
     },
-    /// A message of another run, committee, threshold or context. Put aside; the run goes on.
+    /// A message of another run, committee, threshold or context.
     #[error("member {from} sent a {kind} of another session")]
     OtherSession {
         /// The sender.
@@ -101,7 +104,12 @@ pub enum DkgError {
         /// What it sent.
         kind: MessageKind,
     },
-    /// Two different messages where one is due. Ends the run.
+}
+
+/// Why the run is over without a root.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Abort {
+    /// Two different messages where one is due.
     #[error("member {culprit} sent a second, different {kind}")]
     SecondMessage {
         /// Who.
@@ -109,7 +117,7 @@ pub enum DkgError {
         /// What.
         kind: MessageKind,
     },
-    /// A polynomial of another degree than t−1. Ends the run.
+    /// A polynomial of another degree than t−1.
     #[error("member {culprit} committed to {got} coefficients where the threshold is {want}")]
     WrongThreshold {
         /// Who.
@@ -119,7 +127,7 @@ pub enum DkgError {
         /// The committee's t.
         want: usize,
     },
-    /// An echo over another number of members. Ends the run.
+    /// An echo over another number of members.
     #[error("member {culprit} echoed {got} messages of {want}")]
     EchoSize {
         /// Who.
@@ -129,29 +137,29 @@ pub enum DkgError {
         /// The committee's n.
         want: usize,
     },
-    /// Members saw different round-1 messages. Ends the run.
-    #[error("round-1 messages differ: {disagreements:?}")]
+    /// Members saw different round-1 messages.
+    #[error("round-1 messages differ: {}", DisplayPairs(disagreements))]
     EchoMismatch {
         /// Every difference known so far.
         disagreements: Vec<Disagreement>,
     },
-    /// A proof of knowledge that does not hold. Ends the run.
+    /// A proof of knowledge that does not hold.
     #[error("the proof of knowledge of member {culprit} does not hold")]
     BadProof {
         /// Who.
         culprit: MemberIndex,
     },
-    /// A sub-share that is not on the polynomial its dealer committed to. Ends the run; the signed ciphertext shows
-    /// others who is right.
+    /// A sub-share that is not on the polynomial its dealer committed to. Only its recipient can see this; the signed
+    /// ciphertext shows others who is right.
     #[error("the sub-share of member {culprit} does not fit its commitment")]
     BadSubShare {
         /// Who.
         culprit: MemberIndex,
     },
-    /// Contributions that cancel one another. Ends the run.
+    /// Contributions that cancel one another.
     #[error("the contributions sum to a polynomial of a lower degree, or to nothing")]
     Degenerate,
-    /// The library refused a step for a reason that this driver has excluded. Ends the run.
+    /// The library refused a step for a reason that this driver has excluded.
     #[error("frost refused round {round}: {detail}")]
     Library {
         /// The round, 1 to 3.
@@ -161,21 +169,15 @@ pub enum DkgError {
     },
 }
 
-impl DkgError {
-    /// Whether the run is over; otherwise the message was put aside and the run goes on.
-    pub fn ends_the_run(&self) -> bool {
-        match self {
-            DkgError::Stranger { .. } | DkgError::OtherSession { .. } => false,
-            DkgError::NotAMember { .. }
-            | DkgError::SecondMessage { .. }
-            | DkgError::WrongThreshold { .. }
-            | DkgError::EchoSize { .. }
-            | DkgError::EchoMismatch { .. }
-            | DkgError::BadProof { .. }
-            | DkgError::BadSubShare { .. }
-            | DkgError::Degenerate
-            | DkgError::Library { .. } => true,
+struct DisplayPairs<'a>(&'a [Disagreement]);
+
+impl fmt::Display for DisplayPairs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, pair) in self.0.iter().enumerate() {
+            let separator = if i == 0 { "" } else { "; " };
+            write!(f, "{separator}member {} saw another one of member {}", pair.echoer, pair.dealer)?;
         }
+        Ok(())
     }
 }
 
@@ -193,6 +195,8 @@ pub enum Output<C: Suite> {
     },
     /// The run is complete.
     Done(Box<Outcome<C>>),
+    /// The run is over without a root. What precedes it in the list is sent all the same: an echo tells the others.
+    Aborted(Abort),
 }
 
 /// What a completed run leaves.
@@ -222,7 +226,7 @@ enum State<C: Suite> {
     AwaitingEchoes(round1::SecretPackage<C>),
     AwaitingSubShares(round2::SecretPackage<C>),
     Done,
-    Ended(DkgError),
+    Ended(Abort),
 }
 
 impl<C: Suite> Dkg<C> {
@@ -247,8 +251,8 @@ impl<C: Suite> Dkg<C> {
             .list(committee.members())
             .digest();
         let (secret, package) = part1(identifier::<C>(me), threshold.n().into(), threshold.t().into(), ForFrost(rng))
-            .map_err(|error| named(&committee, 1, &error))?;
-        let message = Round1::new(session, package).ok_or(DkgError::Degenerate)?;
+            .map_err(|error| DkgError::CannotStart(named(&committee, 1, &error)))?;
+        let message = Round1::new(session, package).ok_or(DkgError::CannotStart(Abort::Degenerate))?;
         let dkg = Dkg {
             committee,
             me,
@@ -261,24 +265,46 @@ impl<C: Suite> Dkg<C> {
         Ok((dkg, vec![Output::ToAll(Broadcast::Round1(message))]))
     }
 
-    /// Takes a message of another member, whose signature the caller has checked, and returns what to send.
+    /// Takes a message of another member, whose signature the caller has checked, and returns what to do. After the run
+    /// is over, messages are ignored.
     ///
     /// # Errors
-    /// See [`DkgError::ends_the_run`]: either only this message was put aside, or the run is over, and every later call
-    /// repeats the reason.
+    /// When the message is not one of this run; it is put aside and the run goes on.
     pub fn handle(&mut self, from: MemberIndex, message: DkgMessage<C>) -> Result<Vec<Output<C>>, DkgError> {
+        if from == self.me || !self.committee.threshold().contains(from) {
+            return Err(DkgError::Stranger { from });
+        }
+        let (kind, session) = match &message {
+            DkgMessage::Broadcast(Broadcast::Round1(message)) => (MessageKind::Round1, message.session),
+            DkgMessage::Broadcast(Broadcast::Echo(message)) => (MessageKind::Echo, message.session),
+            DkgMessage::SubShare(message) => (MessageKind::SubShare, message.session),
+        };
+        if session != self.session {
+            return Err(DkgError::OtherSession { from, kind });
+        }
         match &self.state {
-            State::Done => return Ok(Vec::new()),
-            State::Ended(reason) => return Err(reason.clone()),
+            State::Done | State::Ended(_) => return Ok(Vec::new()),
             State::AwaitingRound1(_) | State::AwaitingEchoes(_) | State::AwaitingSubShares(_) => {}
         }
-        let result = self.store(from, message).and_then(|()| self.advance());
-        if let Err(reason) = &result
-            && reason.ends_the_run()
-        {
-            self.end(State::Ended(reason.clone()));
+        let mut outputs = Vec::new();
+        if let Err(abort) = self.store(from, kind, message).and_then(|()| self.advance(&mut outputs)) {
+            self.end(State::Ended(abort.clone()));
+            outputs.push(Output::Aborted(abort));
         }
-        result
+        Ok(outputs)
+    }
+
+    /// Why the run ended without a root, if it did.
+    pub fn aborted(&self) -> Option<&Abort> {
+        match &self.state {
+            State::Ended(abort) => Some(abort),
+            State::AwaitingRound1(_) | State::AwaitingEchoes(_) | State::AwaitingSubShares(_) | State::Done => None,
+        }
+    }
+
+    /// The committee that this run makes a root for.
+    pub fn committee(&self) -> &Committee {
+        &self.committee
     }
 
     /// The session's digest, equal for all members of the run.
@@ -311,30 +337,19 @@ impl<C: Suite> Dkg<C> {
     }
 
     /// Checks what can be checked of a message alone, and keeps it until its turn.
-    fn store(&mut self, from: MemberIndex, message: DkgMessage<C>) -> Result<(), DkgError> {
-        if from == self.me || !self.committee.threshold().contains(from) {
-            return Err(DkgError::Stranger { from });
-        }
-        let (kind, session) = match &message {
-            DkgMessage::Broadcast(Broadcast::Round1(message)) => (MessageKind::Round1, message.session),
-            DkgMessage::Broadcast(Broadcast::Echo(message)) => (MessageKind::Echo, message.session),
-            DkgMessage::SubShare(message) => (MessageKind::SubShare, message.session),
-        };
-        if session != self.session {
-            return Err(DkgError::OtherSession { from, kind });
-        }
+    fn store(&mut self, from: MemberIndex, kind: MessageKind, message: DkgMessage<C>) -> Result<(), Abort> {
         let known = match message {
             DkgMessage::Broadcast(Broadcast::Round1(message)) => {
                 let (got, want) = (message.coefficients(), self.committee.threshold().t().into());
                 if got != want {
-                    return Err(DkgError::WrongThreshold { culprit: from, got, want });
+                    return Err(Abort::WrongThreshold { culprit: from, got, want });
                 }
                 *self.round1.entry(from).or_insert_with(|| message.clone()) == message
             }
             DkgMessage::Broadcast(Broadcast::Echo(message)) => {
                 let (got, want) = (message.digests.len(), self.committee.threshold().n().into());
                 if got != want {
-                    return Err(DkgError::EchoSize { culprit: from, got, want });
+                    return Err(Abort::EchoSize { culprit: from, got, want });
                 }
                 *self.echoes.entry(from).or_insert_with(|| message.clone()) == message
             }
@@ -347,13 +362,12 @@ impl<C: Suite> Dkg<C> {
                 }
             },
         };
-        if known { Ok(()) } else { Err(DkgError::SecondMessage { culprit: from, kind }) }
+        if known { Ok(()) } else { Err(Abort::SecondMessage { culprit: from, kind }) }
     }
 
     /// Goes as far as the stored messages allow.
-    fn advance(&mut self) -> Result<Vec<Output<C>>, DkgError> {
+    fn advance(&mut self, outputs: &mut Vec<Output<C>>) -> Result<(), Abort> {
         let n = usize::from(self.committee.threshold().n());
-        let mut outputs = Vec::new();
         loop {
             self.state = match mem::replace(&mut self.state, State::Done) {
                 State::AwaitingRound1(secret) if self.round1.len() == n => {
@@ -364,14 +378,14 @@ impl<C: Suite> Dkg<C> {
                     self.compare_echoes()?;
                     if self.echoes.len() < n - 1 {
                         self.state = State::AwaitingEchoes(secret);
-                        return Ok(outputs);
+                        return Ok(());
                     }
                     let (secret, packages) =
                         part2(secret, &self.round1_of_others()).map_err(|error| named(&self.committee, 2, &error))?;
                     for member in self.others() {
-                        let package = packages.get(&identifier::<C>(member)).ok_or(DkgError::Degenerate)?;
+                        let package = packages.get(&identifier::<C>(member)).ok_or(Abort::Degenerate)?;
                         let bytes = Zeroizing::new(package.signing_share().serialize());
-                        let value = SecretScalar::parse(&bytes).ok_or(DkgError::Degenerate)?;
+                        let value = SecretScalar::parse(&bytes).ok_or(Abort::Degenerate)?;
                         outputs
                             .push(Output::ToOne { to: member, sub_share: SubShare { session: self.session, value } });
                     }
@@ -380,11 +394,11 @@ impl<C: Suite> Dkg<C> {
                 State::AwaitingSubShares(secret) if self.sub_shares.len() == n - 1 => {
                     outputs.push(Output::Done(Box::new(self.finish(&secret)?)));
                     self.end(State::Done);
-                    return Ok(outputs);
+                    return Ok(());
                 }
                 waiting => {
                     self.state = waiting;
-                    return Ok(outputs);
+                    return Ok(());
                 }
             }
         }
@@ -395,7 +409,7 @@ impl<C: Suite> Dkg<C> {
         Echo { session: self.session, digests }
     }
 
-    fn compare_echoes(&self) -> Result<(), DkgError> {
+    fn compare_echoes(&self) -> Result<(), Abort> {
         let own = self.own_echo();
         let mut disagreements = Vec::new();
         for (echoer, echo) in &self.echoes {
@@ -406,7 +420,7 @@ impl<C: Suite> Dkg<C> {
                     .map(|(dealer, _)| Disagreement { echoer: *echoer, dealer }),
             );
         }
-        if disagreements.is_empty() { Ok(()) } else { Err(DkgError::EchoMismatch { disagreements }) }
+        if disagreements.is_empty() { Ok(()) } else { Err(Abort::EchoMismatch { disagreements }) }
     }
 
     fn round1_of_others(&self) -> BTreeMap<Identifier<C>, round1::Package<C>> {
@@ -414,7 +428,7 @@ impl<C: Suite> Dkg<C> {
         others.map(|(member, message)| (identifier::<C>(*member), message.package.clone())).collect()
     }
 
-    fn finish(&self, secret: &round2::SecretPackage<C>) -> Result<Outcome<C>, DkgError> {
+    fn finish(&self, secret: &round2::SecretPackage<C>) -> Result<Outcome<C>, Abort> {
         let mut packages = BTreeMap::new();
         for (member, sub_share) in &self.sub_shares {
             let share = SigningShare::deserialize(&sub_share.value.expose_bytes())
@@ -425,20 +439,20 @@ impl<C: Suite> Dkg<C> {
             part3(secret, &self.round1_of_others(), &packages).map_err(|error| named(&self.committee, 3, &error))?;
         self.check_degree()?;
         let point = |bytes: Result<Vec<u8>, frost_core::Error<C>>| {
-            bytes.ok().and_then(|bytes| suite::parse_point::<C>(&bytes)).ok_or(DkgError::Degenerate)
+            bytes.ok().and_then(|bytes| suite::parse_point::<C>(&bytes)).ok_or(Abort::Degenerate)
         };
         let group = point(public.verifying_key().serialize())?;
         let mut shares = Vec::new();
         for member in self.committee.threshold().indexes() {
-            let share = public.verifying_shares().get(&identifier::<C>(member)).ok_or(DkgError::Degenerate)?;
+            let share = public.verifying_shares().get(&identifier::<C>(member)).ok_or(Abort::Degenerate)?;
             shares.push(point(share.serialize())?);
         }
-        let public = RootPublic::new(self.committee.threshold(), group, shares).map_err(|_| DkgError::Degenerate)?;
+        let public = RootPublic::new(self.committee.threshold(), group, shares).map_err(|_| Abort::Degenerate)?;
         let bytes = Zeroizing::new(key.signing_share().serialize());
-        let secret = SecretScalar::parse(&bytes).ok_or(DkgError::Degenerate)?;
-        let share = KeyShare::new(self.me, secret, group).map_err(|_| DkgError::Degenerate)?;
+        let secret = SecretScalar::parse(&bytes).ok_or(Abort::Degenerate)?;
+        let share = KeyShare::new(self.me, secret, group).map_err(|_| Abort::Degenerate)?;
         if !share.matches(&public) {
-            return Err(DkgError::Degenerate);
+            return Err(Abort::Degenerate);
         }
         let transcript_hash = Framed::<Sha256>::new::<C>("dkg transcript")
             .part(&self.session)
@@ -450,13 +464,13 @@ impl<C: Suite> Dkg<C> {
 
     /// Only constant terms come with proofs of knowledge, so the highest coefficients could be chosen to cancel, and
     /// fewer than t members would suffice.
-    fn check_degree(&self) -> Result<(), DkgError> {
+    fn check_degree(&self) -> Result<(), Abort> {
         let mut sum = suite::identity::<C>();
         for message in self.round1.values() {
             let highest = message.commitment.chunks_exact(C::POINT_LEN).next_back();
-            sum = sum + highest.and_then(suite::parse_point::<C>).ok_or(DkgError::Degenerate)?;
+            sum = sum + highest.and_then(suite::parse_point::<C>).ok_or(Abort::Degenerate)?;
         }
-        if sum == suite::identity::<C>() { Err(DkgError::Degenerate) } else { Ok(()) }
+        if sum == suite::identity::<C>() { Err(Abort::Degenerate) } else { Ok(()) }
     }
 }
 
@@ -475,12 +489,12 @@ fn identifier<C: Suite>(member: MemberIndex) -> Identifier<C> {
 }
 
 /// Translates the library's errors, naming members by index.
-fn named<C: Suite>(committee: &Committee, round: u8, error: &frost_core::Error<C>) -> DkgError {
+fn named<C: Suite>(committee: &Committee, round: u8, error: &frost_core::Error<C>) -> Abort {
     let culprits = error.culprits();
     let member = committee.threshold().indexes().find(|member| culprits.contains(&identifier::<C>(*member)));
     match (error, member) {
-        (frost_core::Error::InvalidProofOfKnowledge { .. }, Some(culprit)) => DkgError::BadProof { culprit },
-        (frost_core::Error::InvalidSecretShare { .. }, Some(culprit)) => DkgError::BadSubShare { culprit },
-        _ => DkgError::Library { round, detail: error.to_string() },
+        (frost_core::Error::InvalidProofOfKnowledge { .. }, Some(culprit)) => Abort::BadProof { culprit },
+        (frost_core::Error::InvalidSecretShare { .. }, Some(culprit)) => Abort::BadSubShare { culprit },
+        _ => Abort::Library { round, detail: error.to_string() },
     }
 }

@@ -54,7 +54,7 @@ pub use codec::DecodeError;
 pub use combine::{CombineError, Culprit, Offer, Opened, combine};
 pub use committee::Committee;
 pub use dkg::{
-    Broadcast, Disagreement, Dkg, DkgError, DkgMessage, Echo, MessageKind, Outcome, Output, Round1, SubShare,
+    Abort, Broadcast, Disagreement, Dkg, DkgError, DkgMessage, Echo, MessageKind, Outcome, Output, Round1, SubShare,
 };
 pub use partial::{Partial, PartialError, open_partial};
 pub use share::{KeyShare, RootPublic};

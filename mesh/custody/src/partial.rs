@@ -168,6 +168,7 @@ impl<C: Suite> Partial<C> {
             suite: C::SUITE_ID,
             committee: self.committee,
             index: self.index.get(),
+            // Parsing and opening refuse the identity, the only point without bytes.
             value: self.value.expose_bytes().unwrap_or_default().to_vec(),
             challenge: suite::scalar_bytes::<C>(&self.challenge),
             response: suite::scalar_bytes::<C>(&self.response),
