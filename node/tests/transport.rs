@@ -386,6 +386,50 @@ async fn raw_peer(target: &TransportHandle) -> RawPeer {
 }
 
 #[tokio::test]
+async fn a_peer_that_calls_in_again_has_lost_its_old_connection() {
+    let (a, mut a_events) = Transport::start(config(1)).unwrap();
+    let target = peer_id_of(&a.node()).unwrap();
+    let custody = StreamProtocol::new("/keymesh/custody/1");
+    let mut before = raw_peer(&a).await;
+    let _old = before.control.open_stream(target, custody.clone()).await.unwrap();
+    assert_eq!(next(&mut a_events).await, Event::Up(before.node));
+    // Longer than two nodes dialling each other at once take to finish.
+    sleep(Duration::from_secs(3)).await;
+    let mut after = raw_peer(&a).await;
+    assert_eq!(next(&mut a_events).await, Event::Down(after.node));
+    let mut stream = after.control.open_stream(target, custody).await.unwrap();
+    stream.write_all(&[0, 0, 0, 1, 4]).await.unwrap();
+    stream.flush().await.unwrap();
+    assert_eq!(next(&mut a_events).await, Event::Up(after.node));
+    let frame = Event::Frame { from: after.node, channel: Channel::Custody, bytes: vec![4] };
+    assert_eq!(next(&mut a_events).await, frame);
+}
+
+#[tokio::test]
+async fn eight_nodes_started_together_all_reach_each_other() {
+    let mut nodes: Vec<_> = (1..=8).map(|seed| Transport::start(config(seed)).unwrap()).collect();
+    let list: Vec<_> = nodes.iter().map(|(handle, _)| entry(handle)).collect();
+    for (handle, _) in &nodes {
+        handle.set_peers(list.clone());
+    }
+    for (_, events) in &mut nodes {
+        for _ in 0..7 {
+            assert!(matches!(next(events).await, Event::Up(_)));
+        }
+    }
+    for (from, _) in &nodes {
+        for to in list.iter().filter(|to| to.node != from.node()) {
+            from.send(to.node, Channel::Spread, vec![1]).unwrap();
+        }
+    }
+    for (_, events) in &mut nodes {
+        for _ in 0..7 {
+            assert!(matches!(next(events).await, Event::Frame { .. }));
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_oversized_prefix_closes_the_stream_and_names_the_peer() {
     let (a, mut a_events) = Transport::start(config(1)).unwrap();
     let mut raw = raw_peer(&a).await;

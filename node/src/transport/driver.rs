@@ -37,6 +37,10 @@ const REOPEN_AFTER: Duration = Duration::from_millis(100);
 /// The node with the larger id lets the other dial first, so that most pairs end up with one connection.
 const COURTESY: Duration = Duration::from_millis(100);
 
+/// Two nodes that dial each other at once finish within this time. A peer that calls in later, while we hold older
+/// connections with it, no longer has its end of them: nobody dials a peer it is connected with.
+const SIMULTANEOUS: Duration = Duration::from_secs(2);
+
 /// Yamux grants every stream 256 KiB and lets busy ones share what remains of one GiB per connection; libp2p exposes
 /// only the number of streams. So many streams leave 16 MiB to share. A peer cannot use the number itself: streams
 /// beyond a few are dropped before they are negotiated.
@@ -89,7 +93,8 @@ struct Peer {
     listed: bool,
     /// Listed and not cut.
     allowed: bool,
-    connections: Vec<ConnectionId>,
+    /// With the time each was established, oldest first.
+    connections: Vec<(ConnectionId, Instant)>,
     /// The connection that carries, or was asked for, our stream of each channel.
     outbound: [Option<ConnectionId>; 2],
     reopen_at: [Option<Instant>; 2],
@@ -280,7 +285,12 @@ impl Driver {
                     return;
                 };
                 tracing::debug!(node = %peer.link.node, ?endpoint, "connected");
-                peer.connections.push(connection_id);
+                if endpoint.is_listener() {
+                    for dead in peer.superseded(Instant::now()) {
+                        self.swarm.close_connection(dead);
+                    }
+                }
+                peer.connections.push((connection_id, Instant::now()));
                 peer.dial_at = None;
                 if peer.dialing == Some(connection_id) {
                     peer.dialing = None;
@@ -291,7 +301,7 @@ impl Driver {
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
                 let Some(peer) = self.peers.get_mut(&peer_id) else { return };
-                if !peer.connections.contains(&connection_id) {
+                if !peer.has(connection_id) {
                     return;
                 }
                 tracing::debug!(node = %peer.link.node, ?cause, "disconnected");
@@ -318,7 +328,7 @@ impl Driver {
     fn on_stream(&mut self, event: StreamEvent) {
         let StreamEvent { peer: peer_id, connection, report } = event;
         let Some(peer) = self.peers.get_mut(&peer_id) else { return };
-        if !peer.connections.contains(&connection) {
+        if !peer.has(connection) {
             return;
         }
         match report {
@@ -387,6 +397,23 @@ impl Peer {
         self.connections.is_empty() && self.dialing.is_none()
     }
 
+    fn has(&self, connection: ConnectionId) -> bool {
+        self.connections.iter().any(|(known, _)| *known == connection)
+    }
+
+    /// The connections the peer must have lost, since it calls in again; they count as closed from here on.
+    ///
+    /// Without this a peer that lost power and came back would be sent frames into its old connection, and the core
+    /// would not learn that it had gone, until a ping timed out.
+    fn superseded(&mut self, now: Instant) -> Vec<ConnectionId> {
+        let old = |since: &Instant| now.saturating_duration_since(*since) > SIMULTANEOUS;
+        let dead: Vec<_> = self.connections.iter().filter(|(_, since)| old(since)).map(|(id, _)| *id).collect();
+        for connection in &dead {
+            self.forget(*connection);
+        }
+        dead
+    }
+
     /// No longer allowed: nothing is expected of it any more.
     fn disconnect(&mut self) {
         self.allowed = false;
@@ -400,7 +427,7 @@ impl Peer {
 
     /// One connection closed.
     fn forget(&mut self, connection: ConnectionId) {
-        self.connections.retain(|known| *known != connection);
+        self.connections.retain(|(known, _)| *known != connection);
         let now = Instant::now();
         for channel in Channel::ALL.map(Channel::index) {
             if self.outbound[channel] == Some(connection) {
@@ -429,7 +456,7 @@ impl Peer {
 /// Asks for our stream of `channel` on the newest connection, unless one has been asked for.
 fn open_stream(swarm: &mut Swarm<Behaviour>, peer_id: PeerId, peer: &mut Peer, channel: Channel) {
     if peer.outbound[channel.index()].is_none()
-        && let Some(connection) = peer.connections.last()
+        && let Some((connection, _)) = peer.connections.last()
     {
         peer.outbound[channel.index()] = Some(*connection);
         swarm.behaviour_mut().streams.open(peer_id, *connection, channel);
