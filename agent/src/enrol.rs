@@ -1,0 +1,88 @@
+//! Enrolment: binding this instance to its agent's key, once.
+//!
+//! Guarantees: the same request, with the same id, goes to every node that is asked, so that repeating it is harmless;
+//! it is made anew only when it would be too old to be taken. The agent believes nothing: what the evidence says comes
+//! back as the facts that custodians verified.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keymesh_wire::api::{Enrol, Enrolled};
+use keymesh_wire::codec;
+use keymesh_wire::envelope::Verified;
+use keymesh_wire::ids::{RequestId, TenantId};
+use keymesh_wire::request::EnrolmentRequest;
+use keymesh_wire::sign::Identity;
+use keymesh_wire::suite::Suite;
+use minicbor::Encode;
+
+use crate::client::Client;
+use crate::fleet::{Answered, Fleet, FleetError, Renewed};
+use crate::keys::SIGNED_LIFE;
+use crate::system;
+
+/// Evidence as nodes decode it: the writing half of the type of the same name in `keymesh-mesh`, which an agent does
+/// not depend on. A test fixes the bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Encode)]
+pub enum Evidence {
+    /// An AWS instance identity document: the base64 text of the PKCS#7 message, as the metadata service gave it.
+    #[n(0)]
+    AwsIid {
+        /// The text.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        pkcs7: Vec<u8>,
+    },
+}
+
+impl Evidence {
+    /// Its bytes in an enrolment.
+    pub fn bytes(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+}
+
+/// Enrols `identity` with `evidence` and the envelope of a launch `ticket`. Waits for custodians who cannot vote yet
+/// for as long as `fleet` allows.
+///
+/// # Errors
+/// [`FleetError`].
+pub fn enrol(
+    fleet: &Fleet,
+    identity: &Arc<Identity>,
+    tenant: TenantId,
+    evidence: &Evidence,
+    ticket: Vec<u8>,
+) -> Result<Answered<Enrolled>, FleetError> {
+    let (identity, evidence) = (identity.clone(), evidence.bytes());
+    let request = Renewed::<Enrol>::new(SIGNED_LIFE);
+    fleet.ask(move |mut client: Client| {
+        let enrol = request.get(|| {
+            let request = EnrolmentRequest {
+                suite: Suite::V1,
+                tenant,
+                request: RequestId::from_bytes(system::random_bytes()),
+                agent: identity.principal(),
+                issued: system::wall(),
+                evidence: evidence.clone(),
+                ticket: ticket.clone(),
+            };
+            Enrol { request: Verified::sign(request, &identity).bytes().to_vec() }
+        });
+        client.post_json("/v1/enrol", &*enrol)
+    })
+}
+
+/// How long enrolment waits for custodians unless told otherwise: votes are statements and must spread first.
+pub const WAIT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_evidence_stay() {
+        // Array of variant number and fields; the fields an array of one byte string.
+        let bytes = Evidence::AwsIid { pkcs7: b"MIAG".to_vec() }.bytes();
+        assert_eq!(bytes, [0x82, 0x00, 0x81, 0x44, b'M', b'I', b'A', b'G']);
+    }
+}
