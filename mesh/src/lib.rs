@@ -3,4 +3,5 @@
 pub mod evidence;
 pub mod materialise;
 pub mod policy;
+pub mod spread;
 pub mod state;

@@ -270,8 +270,8 @@ fn is_already(transaction: &Transaction<'_>, key: &str, value: &str) -> bool {
 }
 
 fn key(path: &[String]) -> Option<String> {
-    let fits = (1..=PATH).contains(&path.len())
-        && path.iter().all(|name| !name.is_empty() && !name.contains(SEPARATOR));
+    let fits =
+        (1..=PATH).contains(&path.len()) && path.iter().all(|name| !name.is_empty() && !name.contains(SEPARATOR));
     fits.then(|| path.join(&SEPARATOR.to_string()))
 }
 
