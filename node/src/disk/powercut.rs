@@ -24,6 +24,8 @@ struct State {
     seen: Vec<u8>,
     /// Operations until the power goes.
     left: Option<u64>,
+    /// True once an operation has failed for lack of power.
+    off: bool,
 }
 
 #[derive(Debug)]
@@ -61,7 +63,8 @@ impl Operation {
 impl CutFile {
     /// A file with these bytes, all synced. The power goes at the operation after the next `left`.
     pub(crate) fn new(bytes: Vec<u8>, left: Option<u64>) -> Self {
-        Self(Arc::new(Mutex::new(State { synced: bytes.clone(), unsynced: Vec::new(), seen: bytes, left })))
+        let (synced, unsynced) = (bytes.clone(), Vec::new());
+        Self(Arc::new(Mutex::new(State { synced, unsynced, seen: bytes, left, off: false })))
     }
 
     /// What is found when the power is back.
@@ -101,9 +104,13 @@ impl CutFile {
 
     pub(crate) fn sync_all(&self) -> io::Result<()> {
         let mut state = self.lock();
-        state.spend()?;
-        state.synced = state.seen.clone();
-        state.unsynced.clear();
+        if let Err(error) = state.spend() {
+            state.off = true;
+            return Err(error);
+        }
+        for operation in std::mem::take(&mut state.unsynced) {
+            operation.apply(&mut state.synced, &mut || true);
+        }
         Ok(())
     }
 
@@ -125,10 +132,15 @@ impl State {
     }
 
     fn issue(&mut self, operation: Operation) -> io::Result<()> {
-        self.spend()?;
-        operation.apply(&mut self.seen, &mut || true);
-        self.unsynced.push(operation);
-        Ok(())
+        let power = self.spend();
+        if power.is_ok() {
+            operation.apply(&mut self.seen, &mut || true);
+        }
+        // The operation during which the power goes may still arrive, or a part of it.
+        if power.is_ok() || !std::mem::replace(&mut self.off, true) {
+            self.unsynced.push(operation);
+        }
+        power
     }
 }
 

@@ -54,14 +54,16 @@ pub struct Options {
     pub queue: usize,
     /// When a file has grown to this many bytes, the next is begun.
     pub file_limit: u64,
+    /// Bytes reserved on the filesystem at a time, so that growing the file is rare.
+    pub reserve: u64,
     /// A head known from elsewhere, as witnessed by peers, that the log must contain.
     pub expected: Option<Head>,
 }
 
 impl Options {
-    /// A queue of 1024, files of 64 MiB, no witnessed head.
+    /// A queue of 1024, files of 64 MiB that grow by 4 MiB, no witnessed head.
     pub fn new(log_id: [u8; 32]) -> Self {
-        Self { log_id, queue: 1024, file_limit: 64 << 20, expected: None }
+        Self { log_id, queue: 1024, file_limit: 64 << 20, reserve: 4 << 20, expected: None }
     }
 }
 
@@ -120,6 +122,7 @@ impl AuditLog {
             dir: dir.to_path_buf(),
             log_id: options.log_id,
             file_limit: options.file_limit,
+            reserve: options.reserve,
             opener,
             shown: shown.clone(),
             file,

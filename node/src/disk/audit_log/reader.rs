@@ -195,6 +195,12 @@ impl Records {
                     return Err(self.tampered(&file, 0, "the file is missing although the one before was closed"));
                 }
                 None => {
+                    let what = match what {
+                        None if !rest_is_empty(&path, offset)? => {
+                            Some("only a later part of a write arrived".to_owned())
+                        }
+                        what => what,
+                    };
                     self.torn = what.map(|what| TornTail { file: path.clone(), offset, what });
                     return self.end(path);
                 }
@@ -272,11 +278,11 @@ fn rest_is_empty(path: &Path, offset: u64) -> Result<bool, DiskError> {
     let empty = || {
         let mut file = File::open(path)?;
         file.seek(SeekFrom::Start(offset))?;
-        let mut block = vec![0; 64 * 1024];
+        let (mut block, zeros) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
         loop {
             match file.read(&mut block)? {
                 0 => return Ok(true),
-                n if block[..n].iter().any(|byte| *byte != 0) => return Ok(false),
+                n if block[..n] != zeros[..n] => return Ok(false),
                 _ => {}
             }
         }

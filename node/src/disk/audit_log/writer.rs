@@ -18,9 +18,7 @@ use super::{Appended, Head, file_name};
 use crate::disk::error::{DiskError, no_room};
 use crate::disk::files;
 
-/// Reserved at a time, so that growing the file is rare.
-const STEP: u64 = 4 << 20;
-/// Reserved at a time when there is no room for a whole step.
+/// Reserved at a time when there is no room for more.
 const SMALL_STEP: u64 = 64 << 10;
 /// A batch takes no further record beyond this.
 const BATCH_BYTES: usize = 1 << 20;
@@ -44,6 +42,7 @@ pub(super) struct Writer {
     pub(super) dir: PathBuf,
     pub(super) log_id: [u8; 32],
     pub(super) file_limit: u64,
+    pub(super) reserve: u64,
     pub(super) opener: Opener,
     pub(super) shown: Arc<Mutex<Shown>>,
     pub(super) file: Tail,
@@ -89,14 +88,14 @@ impl Tail {
         self.medium.write_at(&Mark { seq, closed }.encode(), MARKS[self.marks % 2])
     }
 
-    /// Reserves room for `len` more bytes.
-    fn reserve(&mut self, len: u64) -> std::io::Result<()> {
+    /// Reserves room for `len` more bytes, in steps of `step` bytes if so much is free.
+    fn reserve(&mut self, len: u64, step: u64) -> std::io::Result<()> {
         let needed = self.end + len;
         if needed <= self.allocated {
             return Ok(());
         }
         let mut last = Ok(());
-        for step in [STEP, SMALL_STEP] {
+        for step in [step.max(SMALL_STEP), SMALL_STEP] {
             let end = needed.next_multiple_of(step);
             last = self.medium.allocate(self.allocated, end);
             match &last {
@@ -189,7 +188,7 @@ impl Writer {
             self.rotate()?;
         }
         let file = &mut self.file;
-        file.reserve(bytes.len() as u64).map_err(|error| match no_room(&error) {
+        file.reserve(bytes.len() as u64, self.reserve).map_err(|error| match no_room(&error) {
             true => Refusal::Full("reserving room for audit records"),
             false => Refusal::Stop(format!("reserving room: {error}")),
         })?;
