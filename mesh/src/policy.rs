@@ -20,6 +20,7 @@
 //! [`Policy::unreadable`], or nodes with different software would permit different things.
 
 mod request;
+mod scan;
 mod text;
 
 #[cfg(test)]

@@ -12,15 +12,10 @@ use cedar_policy::{Effect, PolicyId, PolicySet, Schema, ValidationMode, Validato
 use keymesh_wire::limits;
 use miette::Diagnostic;
 
+use super::scan::scan;
+
 /// The most policies one text may hold.
 pub const POLICIES: usize = 256;
-
-/// The deepest nesting of brackets. Cedar's parser and validator recurse, so depth is stack.
-const NESTING: usize = 24;
-
-/// The most operator characters, clauses and `if`s in one policy, for the same reason: `a || b || c || …` is a tree as deep
-/// as it is long.
-const OPERATORS: usize = 128;
 
 /// Stack for parsing and validating, in bytes: several times what the deepest text within these bounds needs without
 /// optimisation. Guaranteed, because the validator gives up when its stack runs low, and whether a text is a policy may
@@ -400,7 +395,7 @@ fn span(diagnostic: &dyn Diagnostic) -> Option<(usize, usize)> {
 }
 
 /// Line and column, both from 1, of the byte at `offset`.
-fn locate(text: &str, offset: usize) -> (usize, usize) {
+pub(super) fn locate(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset.min(text.len())).unwrap_or_default();
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
@@ -414,52 +409,4 @@ fn excerpt(text: &str) -> String {
         words.push('…');
     }
     words
-}
-
-/// Refuses characters that hide what a text does, and depth that would exhaust the parser's stack.
-fn scan(text: &str) -> Result<(), PolicyError> {
-    let (mut depth, mut operators) = (0_usize, 0_usize);
-    let (mut quoted, mut escaped, mut comment) = (false, false, false);
-    for (offset, character) in text.char_indices() {
-        if hidden(character) {
-            let (line, column) = locate(text, offset);
-            return Err(PolicyError::Character { line, column, code: u32::from(character) });
-        }
-        if comment {
-            comment = character != '\n';
-            continue;
-        }
-        if quoted {
-            (quoted, escaped) = (escaped || character != '"', !escaped && character == '\\');
-            continue;
-        }
-        match character {
-            '"' => quoted = true,
-            '/' if text[offset..].starts_with("//") => comment = true,
-            '(' | '[' => depth += 1,
-            '{' => (depth, operators) = (depth + 1, operators + 1),
-            ')' | ']' | '}' => depth = depth.saturating_sub(1),
-            '&' | '|' | '+' | '-' | '*' | '!' | '.' => operators += 1,
-            'i' if text[offset..].starts_with("if") => operators += 1,
-            ';' => operators = 0,
-            _ => {}
-        }
-        let what = match (depth > NESTING, operators > OPERATORS) {
-            (true, _) => "brackets are nested too deeply",
-            (false, true) => "one policy has too many operators",
-            (false, false) => continue,
-        };
-        let (line, column) = locate(text, offset);
-        return Err(PolicyError::TooDeep { line, column, what });
-    }
-    Ok(())
-}
-
-/// Control characters other than line breaks and tabs, and those that reorder or hide text (Unicode TR 36, section 3.2).
-fn hidden(character: char) -> bool {
-    match character {
-        '\n' | '\r' | '\t' => false,
-        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => true,
-        _ => character.is_control(),
-    }
 }
