@@ -76,13 +76,5 @@ pub fn enrol(
 pub const WAIT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bytes_of_evidence_stay() {
-        // Array of variant number and fields; the fields an array of one byte string.
-        let bytes = Evidence::AwsIid { pkcs7: b"MIAG".to_vec() }.bytes();
-        assert_eq!(bytes, [0x82, 0x00, 0x81, 0x44, b'M', b'I', b'A', b'G']);
-    }
-}
+#[path = "enrol_tests.rs"]
+mod tests;

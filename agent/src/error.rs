@@ -7,6 +7,7 @@ use std::time::Duration;
 use keymesh_wire::error::{Code, WireError};
 use keymesh_wire::ids::{MeshId, NodeId};
 use keymesh_wire::membership::MembershipError;
+use rustls::{CertificateError, OtherError};
 
 /// Why a node did not give what was asked for. Every variant names the address it happened at.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +41,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// No secure connection: not a node, or one this software cannot speak to.
-    #[error("{address}: no TLS connection to a node there: {source}")]
+    #[error("{address}: no TLS connection to a node there: {}", tls_text(.source))]
     Tls {
         /// Where.
         address: SocketAddr,
@@ -133,6 +134,17 @@ pub enum ClientError {
         /// Where.
         address: SocketAddr,
     },
+}
+
+/// What people read of a TLS error: ours about certificates come wrapped.
+fn tls_text(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(ours))) => ours.to_string(),
+        rustls::Error::InvalidCertificate(CertificateError::BadSignature) => {
+            "it does not have the key in its certificate".to_owned()
+        }
+        other => other.to_string(),
+    }
 }
 
 impl ClientError {

@@ -122,3 +122,7 @@ impl Metadata {
         text.ok_or(MetadataError::Form { address, what })
     }
 }
+
+#[cfg(test)]
+#[path = "metadata_tests.rs"]
+mod tests;

@@ -117,8 +117,10 @@ mod tests {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
         let cert = rcgen::CertificateParams::default().self_signed(&key).expect("a certificate");
         let name = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
-        let error = NodeKeys.verify_server_cert(cert.der(), &[], &name, &[], UnixTime::now()).expect_err("a refusal");
-        assert!(error.to_string().contains("not Ed25519"), "{error}");
+        let source = NodeKeys.verify_server_cert(cert.der(), &[], &name, &[], UnixTime::now()).expect_err("a refusal");
+        let address = SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), 1);
+        let error = crate::error::ClientError::Tls { address, source };
+        assert!(error.to_string().ends_with("its key is not Ed25519"), "{error}");
     }
 
     #[test]
