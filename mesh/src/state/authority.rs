@@ -1,22 +1,31 @@
 //! Who had the right to say what (I2), and whose word removal takes away (I4).
 //!
 //! A statement's right is judged from its own causal past and from nothing else, so every node comes to the same
-//! judgement whatever it received first. Two passes make that precise:
+//! judgement whatever it received first. Passes over all statements make that precise, and each pass settles one kind of
+//! denial before the next one relies on it:
 //!
-//! 1. Every statement is judged by the statements in its own past. From this come the *standing removals*: removals of
-//!    admins endorsed by more than half of the admins, displacements of nodes with enough endorsements, and suspensions
-//!    that nobody lifted. Standing removals stand whatever happens to their authors, even when two admins' sides remove
-//!    each other at the same time.
-//! 2. Every statement is judged again. What a removed principal did outside the removal's past (concurrently, or dated
-//!    back) is void, and so is what rested on it. Acts of removal themselves are exempt: they are what the first pass
-//!    decided upon.
+//! 1. Every statement is judged by its own past alone. This settles removals of admins and the endorsements of those: a
+//!    removal that more than half of its past's admins endorsed stands whatever happens to them, even when two sides
+//!    remove each other at the same time.
+//! 2. What a removed admin did outside the removal's past (concurrently, or dated back) is void, suspensions included, and
+//!    so is what rested on it. This settles suspensions; two admins who suspend each other are both suspended.
+//! 3. What a suspended admin did outside the suspension's past is void until the suspension is lifted. A lift may itself
+//!    become void by this, so the pass is repeated until no further suspension stands.
+//! 4. What a displaced node said as a node outside the displacement's past is void.
+//!
+//! An act that had a removal in its past *in effect* is no longer a matter of voiding: it is judged by that past, in
+//! which its author may have been made an admin anew. An act that had seen the bare proposal is still void, or whoever is
+//! being removed could go on from the proposal for ever.
+//!
+//! A suspension ends when more than half of the admins lift it, or when they remove whoever ordered it: without the
+//! latter, one admin who suspends all others would leave nobody to lift anything after being removed.
 //!
 //! Proposals take effect through endorsements by distinct persons, each judged at its own place. A proposal keeps its own
 //! place in the order: an endorsement that saw a denial does not lift the proposal over a denial the proposal had not seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keymesh_wire::body::{Body, KeyState, NewKeyring, Person, Placement, Role, Scope, keyring_id};
+use keymesh_wire::body::{Body, KeyState, Person, Placement, Role, Scope, keyring_id};
 use keymesh_wire::ids::{KeyringId, NamespaceId, NodeId, PrincipalId, StatementId};
 use keymesh_wire::statement::Checked;
 
@@ -76,12 +85,43 @@ pub fn guard(body: &Body) -> Guard {
     }
 }
 
-/// A removal that stands.
+/// A denial that voids what somebody did outside its past.
 #[derive(Debug, Clone)]
 struct Standing {
-    removal: Index,
-    removed: PrincipalId,
+    denial: Index,
+    kind: Denial,
+    denied: PrincipalId,
     past: BTreeSet<Index>,
+}
+
+/// A kind of denial, by which it is known what it voids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Denial {
+    /// Voids everything but removals of admins.
+    Removal,
+    /// Voids everything but removals of admins and suspensions.
+    Suspension,
+    /// Voids what only nodes say, so that fewer than a majority cannot void an admin's acts.
+    Displacement,
+}
+
+impl Denial {
+    fn voids(self, body: Option<&Body>) -> bool {
+        match self {
+            Self::Removal => true,
+            Self::Suspension => !matches!(body, Some(Body::SuspendAdmin(_))),
+            Self::Displacement => body.is_none_or(|body| {
+                matches!(
+                    body,
+                    Body::AttestRoot(_)
+                        | Body::AttestGeneration(_)
+                        | Body::AccuseGeneration(_)
+                        | Body::VoteEnrolment(_)
+                        | Body::Witness(_)
+                )
+            }),
+        }
+    }
 }
 
 /// How a proposal stands.
@@ -108,7 +148,9 @@ pub struct Authority<'g> {
     endorsements: usize,
     index: Kinds,
     valid: Vec<bool>,
+    settled: Vec<bool>,
     void: Vec<bool>,
+    quarantined: Vec<bool>,
     standing: Vec<Standing>,
     required: BTreeMap<Index, usize>,
 }
@@ -126,7 +168,7 @@ struct Kinds {
     revoke_grant: Vec<(Index, PrincipalId, Role, Scope)>,
     roots: Vec<Index>,
     namespaces: BTreeMap<NamespaceId, (Index, Option<NamespaceId>)>,
-    keyrings: BTreeMap<KeyringId, (Index, NamespaceId, StatementId)>,
+    keyrings: BTreeMap<KeyringId, Vec<(Index, NamespaceId)>>,
     endorse: BTreeMap<Index, Vec<Index>>,
 }
 
@@ -150,7 +192,10 @@ impl Kinds {
                 Some(Body::CreateNamespace(new)) => {
                     kinds.namespaces.insert(statement.id().into(), (index, new.parent));
                 }
-                Some(Body::CreateKeyring(new)) => kinds.add_keyring(index, statement, new),
+                Some(Body::CreateKeyring(new)) => {
+                    let id = keyring_id(&statement.document(), &statement.author(), &new.nonce);
+                    kinds.keyrings.entry(id).or_default().push((index, new.namespace));
+                }
                 Some(Body::Endorse(target)) => {
                     if let Some(target) = graph.index(target) {
                         kinds.endorse.entry(target).or_default().push(index);
@@ -160,19 +205,6 @@ impl Kinds {
             }
         }
         kinds
-    }
-
-    /// Of two statements by one author for one keyring id the one with the lower id counts, everywhere.
-    fn add_keyring(&mut self, index: Index, statement: &Checked, new: &NewKeyring) {
-        let id = keyring_id(&statement.document(), &statement.author(), &new.nonce);
-        self.keyrings
-            .entry(id)
-            .and_modify(|known| {
-                if statement.id() < known.2 {
-                    *known = (index, new.namespace, statement.id());
-                }
-            })
-            .or_insert((index, new.namespace, statement.id()));
     }
 }
 
@@ -195,27 +227,48 @@ impl<'g> Authority<'g> {
             endorsements,
             index: Kinds::of(graph),
             valid: Vec::new(),
+            settled: vec![false; graph.len()],
             void: vec![false; graph.len()],
+            quarantined: Vec::new(),
             standing: Vec::new(),
             required: BTreeMap::new(),
         };
         authority.pass();
-        let standing = authority.find_standing();
-        if !standing.is_empty() {
-            authority.standing = standing;
-            authority.void = (0..graph.len()).map(|index| authority.is_void(index)).collect();
-            authority.pass();
-        }
+        let as_made = authority.outcome();
+        authority.settle(|authority, index| authority.is_removal_act(index));
+        let removals = authority.index.remove_admin.clone();
+        authority.enforce(Denial::Removal, removals);
+        authority.settle(|_, index| matches!(graph.entries()[index].statement.body(), Some(Body::SuspendAdmin(_))));
+        let suspensions = authority.index.suspend.clone();
+        while authority.enforce(Denial::Suspension, suspensions.clone()) {}
+        let displacements = authority.index.displace.clone();
+        authority.enforce(Denial::Displacement, displacements);
+        let outcome = authority.outcome();
+        let lost = as_made.iter().zip(&outcome).map(|(was, is)| (was.0 && !is.0) || (was.1 && !is.1));
+        authority.quarantined = lost.collect();
         authority
     }
 
-    /// One judgement of every statement, parents before children.
-    fn pass(&mut self) {
-        self.valid = vec![false; self.graph.len()];
-        self.required.clear();
+    /// Of each statement whether it holds and whether it is in effect.
+    fn outcome(&self) -> Vec<(bool, bool)> {
+        (0..self.graph.len()).map(|index| (self.valid[index], self.is_effective(index))).collect()
+    }
+
+    /// Fixes the judgement over some statements for all later passes.
+    fn settle(&mut self, which: impl Fn(&Self, Index) -> bool) {
         for index in 0..self.graph.len() {
+            self.settled[index] |= which(self, index);
+        }
+    }
+
+    /// One judgement of every statement that is not settled, parents before children.
+    fn pass(&mut self) {
+        for index in 0..self.graph.len() {
+            if self.valid.len() == index {
+                self.valid.push(false);
+            }
             let statement = &self.graph.entries()[index].statement;
-            let Some(body) = statement.body() else { continue };
+            let Some(body) = statement.body().filter(|_| !self.settled[index]) else { continue };
             if guard(body) != Guard::Single {
                 let required = match guard(body) {
                     Guard::Majority => self.admins(At::Before(index)).len() / 2 + 1,
@@ -224,55 +277,52 @@ impl<'g> Authority<'g> {
                 };
                 self.required.insert(index, required);
             }
-            self.valid[index] = self.is_removal_act(index) && self.stands(index)
-                || (!self.void[index] && self.entitled(index, statement, body));
+            self.valid[index] = !self.void[index] && self.entitled(index, statement, body);
         }
     }
 
-    /// Removals that the first pass found in effect.
-    fn find_standing(&self) -> Vec<Standing> {
-        let removals = self.index.remove_admin.iter().chain(&self.index.displace);
-        let passed = removals.filter(|(index, _)| self.effective(*index, At::End));
-        let suspended = self
-            .index
-            .suspend
-            .iter()
-            .filter(|(index, principal)| self.valid[*index] && !self.is_lifted(*index, principal, At::End));
-        passed
-            .chain(suspended)
-            .map(|(index, removed)| Standing {
-                removal: *index,
-                removed: *removed,
-                past: self.graph.whole_past(*index),
-            })
-            .collect()
+    /// Lets those of `denials` that are in effect and not lifted void what they void. Returns whether there were any that
+    /// did not stand before.
+    fn enforce(&mut self, kind: Denial, denials: Vec<(Index, PrincipalId)>) -> bool {
+        let more: Vec<Standing> = denials
+            .into_iter()
+            .filter(|(index, _)| !self.stands(*index) && self.effective(*index, At::End))
+            .filter(|(index, who)| kind != Denial::Suspension || !self.is_lifted(*index, who, At::End))
+            .map(|(denial, denied)| Standing { denial, kind, denied, past: self.graph.whole_past(denial) })
+            .collect();
+        if more.is_empty() {
+            return false;
+        }
+        self.standing.extend(more);
+        self.void = (0..self.graph.len()).map(|index| self.is_void(index)).collect();
+        self.pass();
+        true
     }
 
     fn is_void(&self, index: Index) -> bool {
-        let author = self.graph.entries()[index].statement.author();
+        let statement = &self.graph.entries()[index].statement;
         index != 0
             && !self.is_removal_act(index)
             && self.standing.iter().any(|standing| {
-                standing.removed == author
+                standing.denied == statement.author()
+                    && standing.kind.voids(statement.body())
                     && !standing.past.contains(&index)
-                    && !self.graph.precedes(standing.removal, index)
+                    && !self.effective(standing.denial, At::Before(index))
             })
     }
 
-    /// Acts of removal keep their force whatever becomes of their authors.
+    /// Removals of admins and their endorsements keep their force whatever becomes of their authors.
     fn is_removal_act(&self, index: Index) -> bool {
-        let is_removal = |body: Option<&Body>| {
-            matches!(body, Some(Body::RemoveAdmin(_) | Body::SuspendAdmin(_) | Body::DisplaceNode(_)))
-        };
-        let body = self.graph.entries()[index].statement.body();
-        match body {
-            Some(Body::Endorse(target)) => is_removal(self.graph.get(target).and_then(Checked::body)),
-            body => is_removal(body),
+        match self.graph.entries()[index].statement.body() {
+            Some(Body::Endorse(target)) => {
+                matches!(self.graph.get(target).and_then(Checked::body), Some(Body::RemoveAdmin(_)))
+            }
+            body => matches!(body, Some(Body::RemoveAdmin(_))),
         }
     }
 
     fn stands(&self, index: Index) -> bool {
-        self.standing.iter().any(|standing| standing.removal == index)
+        self.standing.iter().any(|standing| standing.denial == index)
     }
 
     /// Whether a statement holds.
@@ -282,7 +332,17 @@ impl<'g> Authority<'g> {
 
     /// Whether a statement was taken its authority by a removal, directly or through what it rested on.
     pub fn is_quarantined(&self, index: Index) -> bool {
-        self.void[index]
+        self.quarantined[index]
+    }
+
+    /// Whether whoever signed a statement of a kind above this software's level had any right in the document, so that
+    /// it has to be heeded. Anybody can sign anything; an outsider's word must not stop a document from being served.
+    pub fn has_standing(&self, index: Index) -> bool {
+        let (at, author) = (At::Before(index), self.graph.entries()[index].statement.author());
+        !self.void[index]
+            && (self.is_admin(&author, at)
+                || self.placed(at).contains_key(&author)
+                || self.grants_at(at).any(|(_, who, ..)| *who == author))
     }
 
     /// Whether a statement holds and, if it is a proposal, has its endorsements.
@@ -318,7 +378,7 @@ impl<'g> Authority<'g> {
 
     /// The statement that created a keyring, if it holds.
     pub fn keyring(&self, id: &KeyringId) -> Option<Index> {
-        self.index.keyrings.get(id).map(|(index, ..)| *index).filter(|index| self.valid[*index])
+        self.keyring_at(id, At::End).map(|(index, _)| index)
     }
 
     /// The statement that created a namespace, if it holds.
@@ -345,8 +405,7 @@ impl<'g> Authority<'g> {
     }
 
     fn effective(&self, index: Index, at: At) -> bool {
-        let stands = at == At::End && self.stands(index);
-        self.valid[index] && self.sees(at, index) && (stands || self.support_at(index, at).suffices())
+        self.sees(at, index) && self.valid[index] && self.support_at(index, at).suffices()
     }
 
     /// Whether the thing that `gave` gave is taken away again by one of `denials` that `gave` had not seen.
@@ -379,10 +438,17 @@ impl<'g> Authority<'g> {
     }
 
     fn is_lifted(&self, suspension: Index, principal: &PrincipalId, at: At) -> bool {
-        self.index
-            .lift
-            .iter()
-            .any(|(lift, who)| who == principal && self.graph.precedes(suspension, *lift) && self.effective(*lift, at))
+        if at == At::End && self.stands(suspension) {
+            return false;
+        }
+        let author = self.graph.entries()[suspension].statement.author();
+        let lifted = |(lift, who): &(Index, PrincipalId)| {
+            who == principal && self.graph.precedes(suspension, *lift) && self.effective(*lift, at)
+        };
+        let fell = |(removal, who): &(Index, PrincipalId)| {
+            *who == author && self.effective(*removal, at) && !self.effective(*removal, At::Before(suspension))
+        };
+        self.index.lift.iter().any(lifted) || self.index.remove_admin.iter().any(fell)
     }
 
     fn placed(&self, at: At) -> BTreeMap<NodeId, Placement> {
@@ -443,8 +509,19 @@ impl<'g> Authority<'g> {
     }
 
     fn administers_keyring(&self, principal: &PrincipalId, keyring: &KeyringId, at: At) -> bool {
-        let Some((index, namespace, _)) = self.index.keyrings.get(keyring) else { return false };
-        self.valid[*index] && self.sees(at, *index) && self.administers(principal, Some(*namespace), at)
+        self.keyring_at(keyring, at).is_some_and(|(_, namespace)| self.administers(principal, Some(namespace), at))
+    }
+
+    /// The statement that made a keyring, and its namespace. An author who used one nonce twice made one keyring: the
+    /// valid statement that had not seen another one, and of several the one with the lowest id. Later ones and ones
+    /// without authority do not disturb it.
+    fn keyring_at(&self, id: &KeyringId, at: At) -> Option<(Index, NamespaceId)> {
+        let made = self.index.keyrings.get(id)?;
+        let valid = || made.iter().filter(|(index, _)| self.sees(at, *index) && self.valid[*index]);
+        valid()
+            .filter(|(index, _)| !valid().any(|(other, _)| self.graph.precedes(*other, *index)))
+            .min_by_key(|(index, _)| self.graph.entries()[*index].statement.id())
+            .copied()
     }
 
     fn is_custodian(&self, node: &NodeId, at: At) -> bool {
@@ -477,7 +554,8 @@ impl<'g> Authority<'g> {
                     && if may_be_suspended { self.admins(at).contains(&author) } else { self.is_admin(&author, at) }
             }
             Body::RemoveAdmin(_) => self.admins(at).contains(&author),
-            Body::SuspendAdmin(who) => *who != author && self.is_admin(&author, at),
+            // Only admins can be suspended, or one admin alone could void what nodes said.
+            Body::SuspendAdmin(who) => *who != author && self.admins(at).contains(who) && self.is_admin(&author, at),
             Body::AddAdmin(_) | Body::LiftSuspension(_) | Body::Edit(_) => self.is_admin(&author, at),
             Body::PlaceNode(_)
             | Body::DisplaceNode(_)

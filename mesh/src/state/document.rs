@@ -1,5 +1,6 @@
 //! One replicated document: its statements, their fold, and the digest by which two nodes compare.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use keymesh_wire::body::Body;
@@ -13,6 +14,7 @@ use super::authority::{Authority, Guard, guard};
 use super::graph::{Graph, Insertion};
 use super::mesh::MeshState;
 use super::tenant::TenantState;
+use crate::materialise::{HumanEdit, Materialised, ViewOp, materialise};
 
 /// A proposal that waits for endorsements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -57,6 +59,7 @@ pub struct Document {
     state: Arc<DocumentState>,
     digest: [u8; 32],
     above: Option<Level>,
+    invalid: BTreeSet<StatementId>,
     stale: bool,
 }
 
@@ -67,16 +70,13 @@ impl Document {
             return None;
         }
         let graph = Graph::begin(genesis);
-        let state = Arc::new(fold(&graph)?);
+        let Folded { state, above, invalid } = fold(&graph)?;
         let digest = digest(&graph, &state);
-        Some(Self { graph, state, digest, above: None, stale: false })
+        Some(Self { graph, state: Arc::new(state), digest, above, invalid, stale: false })
     }
 
     /// Adds a statement if its parents are here. The state stays as it was until [`Document::refold`].
     pub fn insert(&mut self, statement: Checked) -> Insertion {
-        if let Content::Above(level) = statement.content() {
-            self.above = self.above.max(Some(*level));
-        }
         let insertion = self.graph.insert(statement);
         self.stale |= matches!(insertion, Insertion::New(_));
         insertion
@@ -87,8 +87,10 @@ impl Document {
         if !std::mem::take(&mut self.stale) {
             return false;
         }
-        if let Some(state) = fold(&self.graph) {
+        if let Some(Folded { state, above, invalid }) = fold(&self.graph) {
             self.state = Arc::new(state);
+            self.above = above;
+            self.invalid = invalid;
             self.digest = digest(&self.graph, &self.state);
         }
         true
@@ -130,19 +132,40 @@ impl Document {
         self.digest
     }
 
-    /// The level this document asks for, if it is above this software's: then it is kept and forwarded, not served.
+    /// The level this document asks for by the word of somebody with a right in it, if it is above this software's: then
+    /// it is kept and forwarded, not served.
     pub fn above(&self) -> Option<Level> {
         self.above
     }
+
+    /// Whether a statement is held whose author had no right to it, as things stand.
+    pub fn is_invalid(&self, id: &StatementId) -> bool {
+        self.invalid.contains(id)
+    }
+
+    /// The descriptive fields that people edit, with conflicts and history. Built on demand: nothing is decided by it.
+    pub fn materialise(&self) -> Materialised {
+        materialise(&human_edits(&self.graph))
+    }
 }
 
-fn fold(graph: &Graph) -> Option<DocumentState> {
+/// What a graph means.
+struct Folded {
+    state: DocumentState,
+    above: Option<Level>,
+    invalid: BTreeSet<StatementId>,
+}
+
+fn fold(graph: &Graph) -> Option<Folded> {
     let authority = Authority::judge(graph);
-    match graph.entries().first().and_then(|entry| entry.statement.body())? {
-        Body::MeshGenesis(genesis) => Some(DocumentState::Mesh(MeshState::fold(graph, &authority, genesis))),
-        Body::TenantGenesis(genesis) => Some(DocumentState::Tenant(TenantState::fold(graph, &authority, genesis))),
-        _ => None,
-    }
+    let state = match graph.entries().first().and_then(|entry| entry.statement.body())? {
+        Body::MeshGenesis(genesis) => DocumentState::Mesh(MeshState::fold(graph, &authority, genesis)),
+        Body::TenantGenesis(genesis) => DocumentState::Tenant(TenantState::fold(graph, &authority, genesis)),
+        _ => return None,
+    };
+    let without_right = graph.entries().iter().enumerate().filter(|(index, _)| !authority.is_valid(*index));
+    let invalid = without_right.map(|(_, entry)| entry.statement.id()).collect();
+    Some(Folded { state, above: authority.above(), invalid })
 }
 
 fn digest(graph: &Graph, state: &DocumentState) -> [u8; 32] {
@@ -201,4 +224,29 @@ pub(super) fn quarantined(graph: &Graph, authority: &Authority<'_>) -> Vec<Quara
         .collect();
     quarantined.sort_by_key(|entry| entry.statement);
     quarantined
+}
+
+/// The valid edits with their nearest edits as parents.
+fn human_edits(graph: &Graph) -> Vec<HumanEdit> {
+    let authority = Authority::judge(graph);
+    // For each statement the newest valid edits in its past, itself included if it is one.
+    let mut frontier: Vec<Vec<usize>> = Vec::with_capacity(graph.len());
+    let mut edits = BTreeMap::new();
+    for (index, entry) in graph.entries().iter().enumerate() {
+        let mut nearest: Vec<usize> = entry.parents.iter().flat_map(|parent| frontier[*parent].clone()).collect();
+        nearest.sort_unstable();
+        nearest.dedup();
+        let all = nearest.clone();
+        nearest.retain(|edit| !all.iter().any(|other| other != edit && graph.precedes(*edit, *other)));
+        match entry.statement.body() {
+            Some(Body::Edit(ops)) if authority.is_valid(index) => {
+                let parents = nearest.iter().map(|edit| graph.entries()[*edit].statement.id()).collect();
+                let ops = ops.iter().map(ViewOp::from).collect();
+                edits.insert(entry.statement.id(), HumanEdit { id: entry.statement.id(), parents, ops });
+                frontier.push(vec![index]);
+            }
+            _ => frontier.push(nearest),
+        }
+    }
+    edits.into_values().collect()
 }
