@@ -1,7 +1,11 @@
 //! The deterministic core of keymesh: state, authority, policy, custody, leases, spread.
 
+pub mod custody;
 pub mod evidence;
 pub mod materialise;
 pub mod policy;
+pub mod release;
+pub mod replica;
 pub mod spread;
 pub mod state;
+pub mod view;

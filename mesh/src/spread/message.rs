@@ -208,6 +208,9 @@ pub enum Message {
         /// The session.
         #[n(1)]
         session: u64,
+        /// How many statements of the last piece were new. With none the stream ends: somebody else brings the same.
+        #[n(2)]
+        fresh: u64,
     },
 }
 

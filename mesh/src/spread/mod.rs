@@ -40,7 +40,7 @@ pub use limits::SpreadLimits;
 pub use message::{FrameError, LACKING, LIST, Message, SaltedId, Summary, Told, VERSION};
 
 use meter::Meter;
-use reconcile::{Session, Stream};
+use reconcile::{Credit, Session, Stream};
 use waiting::Waiting;
 use wants::Wants;
 
@@ -222,7 +222,7 @@ pub struct Spread {
     turn: u32,
     sessions: BTreeMap<(NodeId, DocumentId), Session>,
     streams: BTreeMap<(NodeId, DocumentId), Stream>,
-    credits: BTreeMap<(NodeId, DocumentId), (u64, Boot)>,
+    credits: BTreeMap<(NodeId, DocumentId), Credit>,
     checks: BTreeMap<(NodeId, DocumentId), Boot>,
     announces: BTreeMap<(NodeId, DocumentId), BTreeSet<StatementId>>,
     announce_at: Boot,
@@ -350,8 +350,8 @@ impl Spread {
     fn handle(&mut self, from: NodeId, message: Message, step: &mut Step<'_, impl Holdings, impl CryptoRng>) {
         match message {
             Message::Push { document, statements, blobs } => {
-                let named = self.take_statements(from, document, &statements, step);
-                self.take_blobs(from, document, blobs, &named, step);
+                let brought = self.take_statements(from, document, &statements, step);
+                self.take_blobs(from, document, blobs, &brought.named, step);
                 self.pull_due(step);
             }
             Message::Announce { document, ids } => self.announced(from, document, &ids, step),
@@ -365,11 +365,11 @@ impl Spread {
             Message::Answer { document, session, ranges } => self.answered(from, document, session, &ranges, step),
             Message::Close { document, session, lacking } => self.closed(from, document, session, &lacking, step),
             Message::Chunk { document, session, statements } => {
-                self.take_statements(from, document, &statements, step);
+                let brought = self.take_statements(from, document, &statements, step);
                 self.pull_due(step);
-                self.chunk_taken(from, document, session, step);
+                self.chunk_taken(from, document, session, brought.fresh, step);
             }
-            Message::Credit { document, session } => self.credited(from, document, session, step),
+            Message::Credit { document, session, fresh } => self.credited(from, document, session, fresh, step),
         }
     }
 
@@ -428,7 +428,7 @@ impl Spread {
         let peers = self.peers.values().filter(|peer| peer.up).map(|peer| peer.digests_at);
         let sessions = self.sessions.values().map(Session::deadline);
         let streams = self.streams.values().map(Stream::wake);
-        let credits = self.credits.values().map(|(_, due)| *due);
+        let credits = self.credits.values().map(|credit| credit.due);
         let fixed = [self.scan_at, self.blobs_at, self.announce_at];
         peers
             .chain(sessions)

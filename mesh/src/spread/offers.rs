@@ -32,24 +32,32 @@ pub(super) fn named_blobs(statement: &Checked) -> Vec<BlobHash> {
     }
 }
 
+/// What a list of statements from a peer brought.
+#[derive(Debug, Default)]
+pub(super) struct Brought {
+    /// How many statements were new.
+    pub(super) fresh: u64,
+    /// The ciphertexts that those name.
+    pub(super) named: BTreeSet<BlobHash>,
+}
+
 impl Spread {
-    /// Takes what is new among `statements`, keeps what lacks parents, and wants those. Gives the ciphertexts that the
-    /// new ones name.
+    /// Takes what is new among `statements`, keeps what lacks parents, and wants those.
     pub(super) fn take_statements(
         &mut self,
         from: NodeId,
         document: DocumentId,
         statements: &[ByteVec],
         step: &mut Step<'_, impl Holdings, impl CryptoRng>,
-    ) -> BTreeSet<BlobHash> {
+    ) -> Brought {
         let holds = step.holdings.holds(&document);
         let welcome = !holds || step.holdings.takes(&document, &from);
         let mut taken = BTreeSet::new();
-        let mut named = BTreeSet::new();
+        let mut brought = Brought::default();
         for bytes in statements {
             let Some(seen) = peek(bytes).filter(|seen| seen.document == document) else {
                 step.misbehaved(from, Misbehaviour::NoStatement(document));
-                return named;
+                return brought;
             };
             self.peer_has(&from, &document, &seen.id);
             if taken.contains(&seen.id) || step.holdings.contains(&document, &seen.id) {
@@ -67,17 +75,17 @@ impl Spread {
             }
             if !self.peers.get_mut(&from).is_some_and(|peer| peer.meter.checks.take(1, step.now)) {
                 self.flood(from, Flood::Checks, step);
-                return named;
+                return brought;
             }
             let statement = match Checked::from_bytes(bytes) {
                 Ok(statement) => statement,
                 Err(error) => {
                     step.misbehaved(from, Misbehaviour::BadStatement { document, error });
-                    return named;
+                    return brought;
                 }
             };
             self.wants.remove(&document, &seen.id);
-            named.extend(named_blobs(&statement));
+            let named = named_blobs(&statement);
             let here = |id: &StatementId| taken.contains(id) || step.holdings.contains(&document, id);
             if begins || (holds && statement.parents().iter().all(here)) {
                 taken.insert(seen.id);
@@ -86,9 +94,12 @@ impl Spread {
                 self.want_parents(&seen.parents, document, from, &taken, step);
             } else {
                 self.flood(from, Flood::Waiting, step);
+                continue;
             }
+            brought.fresh += 1;
+            brought.named.extend(named);
         }
-        named
+        brought
     }
 
     fn want_parents(

@@ -71,6 +71,15 @@ pub(super) struct Stream {
     state: Flow,
 }
 
+/// Credit that is owed to a peer.
+#[derive(Debug)]
+pub(super) struct Credit {
+    session: u64,
+    fresh: u64,
+    /// When it is given.
+    pub(super) due: Boot,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flow {
     /// The next chunk may go from then on.
@@ -474,6 +483,7 @@ impl Spread {
         from: NodeId,
         document: DocumentId,
         session: u64,
+        fresh: u64,
         step: &mut Step<'_, impl Holdings, impl CryptoRng>,
     ) {
         let statements = self.limits.chunk_statements as u64;
@@ -481,35 +491,43 @@ impl Spread {
         let pause = peer.meter.checks.until(statements, step.now);
         let begins = |action: &Action| matches!(action, Action::Take(_, taken) if taken.document() == document);
         if pause == Millis(0) {
-            step.send(from, &Message::Credit { document, session });
+            step.send(from, &Message::Credit { document, session, fresh });
         } else if step.holdings.holds(&document) || step.actions.iter().any(begins) {
-            self.credits.insert((from, document), (session, step.now.plus(pause)));
+            self.credits.insert((from, document), Credit { session, fresh, due: step.now.plus(pause) });
         }
     }
 
     /// Gives the credits that are due.
     pub(super) fn send_credits(&mut self, step: &mut Step<'_, impl Holdings, impl CryptoRng>) {
         let now = step.now;
-        self.credits.retain(|(peer, document), (session, due)| {
+        self.credits.retain(|(peer, document), Credit { session, fresh, due }| {
             let wait = *due > now;
             if !wait {
-                step.send(*peer, &Message::Credit { document: *document, session: *session });
+                step.send(*peer, &Message::Credit { document: *document, session: *session, fresh: *fresh });
             }
             wait
         });
     }
 
-    /// The peer is ready for the next chunk.
+    /// The peer is ready for the next chunk. When the last one told it nothing, it gets the same from somebody else, and
+    /// this stream would only double that: digests are compared again a little later.
     pub(super) fn credited(
         &mut self,
         from: NodeId,
         document: DocumentId,
         session: u64,
+        fresh: u64,
         step: &mut Step<'_, impl Holdings, impl CryptoRng>,
     ) {
         let key = (from, document);
-        let Some(stream) = self.streams.get(&key) else { return };
-        if stream.session == session && matches!(stream.state, Flow::Sent(_)) {
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        if stream.session != session || !matches!(stream.state, Flow::Sent(_)) {
+            return;
+        }
+        if fresh == 0 && stream.rest.peek().is_some() {
+            self.streams.remove(&key);
+            self.checks.insert(key, step.now.plus(QUIET));
+        } else {
             self.send_chunk(from, document, step);
         }
     }

@@ -165,7 +165,11 @@ fn fold(graph: &Graph) -> Option<Folded> {
     };
     let without_right = graph.entries().iter().enumerate().filter(|(index, _)| !authority.is_valid(*index));
     let invalid = without_right.map(|(_, entry)| entry.statement.id()).collect();
-    Some(Folded { state, above: authority.above(), invalid })
+    let above = graph.entries().iter().enumerate().filter_map(|(index, entry)| match entry.statement.content() {
+        Content::Above(level) if authority.has_standing(index) => Some(*level),
+        Content::Above(_) | Content::Known(_) => None,
+    });
+    Some(Folded { state, above: above.max(), invalid })
 }
 
 fn digest(graph: &Graph, state: &DocumentState) -> [u8; 32] {

@@ -53,11 +53,13 @@ pub struct Root {
 pub struct RootCommittee {
     /// Members, threshold, faults.
     pub spec: CommitteeSpec,
-    /// The public key package, once all members attested the same.
+    /// The public key package, once all members attested the same outcome, and no other one all of them as well.
     pub public: Option<Vec<u8>>,
-    /// Who attested so far.
+    /// The attempt that all of them attested: the lowest such.
+    pub attempt: Option<u32>,
+    /// Who attested so far, in whichever attempt.
     pub attested: BTreeSet<NodeId>,
-    /// Whether members attested different outcomes: a matter for people.
+    /// Whether members attested different outcomes: a matter for people, not a reason to take a root out of use.
     pub conflict: bool,
 }
 
@@ -254,6 +256,9 @@ pub struct TenantState {
     pub quarantined: Vec<Quarantined>,
 }
 
+/// What each member attested as the outcome of one attempt.
+type Attested = BTreeMap<NodeId, BTreeSet<(BlobHash, Vec<u8>)>>;
+
 fn as_pairs<S: serde::Serializer>(map: &BTreeMap<Scope, Vec<PolicyHead>>, s: S) -> Result<S::Ok, S::Error> {
     s.collect_seq(map.iter())
 }
@@ -262,7 +267,7 @@ fn as_pairs<S: serde::Serializer>(map: &BTreeMap<Scope, Vec<PolicyHead>>, s: S) 
 pub(super) fn admins(graph: &Graph, authority: &Authority<'_>, founders: &[Person]) -> BTreeMap<PrincipalId, Admin> {
     let active = authority.active_admins();
     let mut names: BTreeMap<PrincipalId, (StatementId, String)> = BTreeMap::new();
-    for entry in graph.entries() {
+    for (_, entry) in graph.entries().iter().enumerate().filter(|(index, _)| authority.is_effective(*index)) {
         if let Some(Body::AddAdmin(person)) = entry.statement.body() {
             let candidate = (entry.statement.id(), person.name.clone());
             let name = names.entry(person.principal).or_insert_with(|| candidate.clone());
@@ -324,32 +329,40 @@ impl TenantState {
                 let committees = spec.committees.iter().map(|spec| RootCommittee {
                     spec: spec.clone(),
                     public: None,
+                    attempt: None,
                     attested: BTreeSet::new(),
                     conflict: false,
                 });
                 self.roots.insert(id, Root { id, committees: committees.collect(), live: false });
             }
         }
-        let mut outcomes: BTreeMap<(RootId, u8), BTreeMap<NodeId, BTreeSet<(BlobHash, Vec<u8>)>>> = BTreeMap::new();
+        // By committee and attempt, what each member attested.
+        let mut outcomes: BTreeMap<(RootId, u8), BTreeMap<u32, Attested>> = BTreeMap::new();
         for statement in valid.iter().map(|index| &graph.entries()[*index].statement) {
             if let Some(Body::AttestRoot(attestation)) = statement.body() {
-                let root = outcomes.entry((attestation.root, attestation.committee)).or_default();
+                let committee = outcomes.entry((attestation.root, attestation.committee)).or_default();
                 let outcome = (attestation.transcript, attestation.public.clone());
-                root.entry(statement.author()).or_default().insert(outcome);
+                let attempt = committee.entry(attestation.attempt).or_default();
+                attempt.entry(statement.author()).or_default().insert(outcome);
             }
         }
-        for ((root, committee), outcomes) in outcomes {
+        for ((root, committee), attempts) in outcomes {
             let Some(root) = self.roots.get_mut(&root) else { continue };
             let Some(committee) = root.committees.get_mut(usize::from(committee)) else { continue };
-            let members: BTreeMap<_, _> =
-                outcomes.into_iter().filter(|(node, _)| committee.spec.members.contains(node)).collect();
-            committee.attested = members.keys().copied().collect();
-            let distinct: BTreeSet<_> = members.values().flatten().collect();
-            committee.conflict = distinct.len() > 1;
-            if let (Some((_, public)), false) = (distinct.first(), committee.conflict)
-                && committee.attested.len() == committee.spec.members.len()
-            {
-                committee.public = Some(public.clone());
+            for (attempt, mut attested) in attempts {
+                attested.retain(|node, _| committee.spec.members.contains(node));
+                committee.attested.extend(attested.keys());
+                let distinct: BTreeSet<_> = attested.values().flatten().collect();
+                committee.conflict |= distinct.len() > 1;
+                // An honest member attests one outcome of an attempt, so at most one outcome has them all. A liar who
+                // attests another one later is a matter for people, but must not take away a root that is in use.
+                let all = attested.len() == committee.spec.members.len();
+                let agreed =
+                    |outcome: &&&(BlobHash, Vec<u8>)| all && attested.values().all(|said| said.contains(**outcome));
+                let mut agreed = distinct.iter().filter(agreed);
+                if let (Some((_, public)), None, None) = (agreed.next(), agreed.next(), committee.attempt) {
+                    (committee.public, committee.attempt) = (Some(public.clone()), Some(attempt));
+                }
             }
         }
         for root in self.roots.values_mut() {
@@ -401,21 +414,42 @@ impl TenantState {
     }
 
     fn fold_keys(&mut self, graph: &Graph, valid: &[Index]) {
-        let statements = || valid.iter().map(|index| &graph.entries()[*index].statement);
-        for statement in statements() {
+        let mut made: BTreeMap<KeyId, Vec<Index>> = BTreeMap::new();
+        for index in valid {
+            let statement = &graph.entries()[*index].statement;
             if let Some(Body::CreateKey(new)) = statement.body() {
                 let id = key_id(&statement.document(), &statement.author(), &new.nonce);
-                // Of two statements by one author for one key id the first by id counts.
-                self.keys.entry(id).or_insert_with(|| Key {
-                    keyring: new.keyring,
-                    names: BTreeSet::new(),
-                    versions: vec![KeyVersion { wrapped: new.version.clone(), time: statement.time() }],
-                    state: KeyState::Active,
-                    erase_after: None,
-                });
+                made.entry(id).or_default().push(*index);
             }
         }
-        for statement in statements() {
+        // An author who used one nonce twice made one key: by the statement that had not seen another one, and of several
+        // by the first by id. A later one does not disturb it.
+        let mut keyrings: BTreeSet<(KeyId, KeyringId)> = BTreeSet::new();
+        for (id, made) in &made {
+            let first = match made.as_slice() {
+                [only] => Some(*only),
+                several => several.iter().copied().find(|index| {
+                    let past = graph.whole_past(*index);
+                    !several.iter().any(|other| past.contains(other))
+                }),
+            };
+            for index in made {
+                let statement = &graph.entries()[*index].statement;
+                let Some(Body::CreateKey(new)) = statement.body() else { continue };
+                keyrings.insert((*id, new.keyring));
+                if first == Some(*index) {
+                    let key = Key {
+                        keyring: new.keyring,
+                        names: BTreeSet::new(),
+                        versions: vec![KeyVersion { wrapped: new.version.clone(), time: statement.time() }],
+                        state: KeyState::Active,
+                        erase_after: None,
+                    };
+                    self.keys.insert(*id, key);
+                }
+            }
+        }
+        for statement in valid.iter().map(|index| &graph.entries()[*index].statement) {
             match statement.body() {
                 Some(Body::AddVersion(new)) => {
                     if let Some(key) = self.keys.get_mut(&new.key).filter(|key| key.keyring == new.keyring) {
@@ -423,7 +457,9 @@ impl TenantState {
                     }
                 }
                 Some(Body::SetKeyState(change)) => {
-                    if let Some(key) = self.keys.get_mut(&change.key).filter(|key| key.keyring == change.keyring) {
+                    // Whichever of its keyrings it was moved in: making a key twice must not undo what was done to it.
+                    let known = keyrings.contains(&(change.key, change.keyring));
+                    if let Some(key) = self.keys.get_mut(&change.key).filter(|_| known) {
                         key.state = key.state.max(change.state);
                         if change.state == KeyState::Destroyed {
                             let after = statement.time().plus(DESTROY_DELAY);
@@ -591,20 +627,15 @@ impl TenantState {
                 }
             }
         }
-        let committees: Vec<RootCommittee> = self.live_root().map(|root| root.committees.clone()).unwrap_or_default();
+        let roots: Vec<Vec<RootCommittee>> =
+            self.roots.values().filter(|root| root.live).map(|root| root.committees.clone()).collect();
         for denial in self.denials.values_mut() {
-            let nearest = committees
-                .iter()
-                .map(|committee| {
-                    let members: BTreeSet<NodeId> = committee.spec.members.iter().copied().collect();
-                    let held = members.intersection(&denial.witnesses).count();
-                    let missing: BTreeSet<NodeId> = members.difference(&denial.witnesses).copied().collect();
-                    (committee.denial_quorum().saturating_sub(held), missing)
-                })
-                .min_by_key(|(wanting, _)| *wanting);
-            // Without a live root nothing can be opened, so a denial holds at once.
-            (denial.effective, denial.missing) =
-                nearest.map_or((true, BTreeSet::new()), |(wanting, missing)| (wanting == 0, missing));
+            // Something may be sealed to any live root, so a denial has to hold at each. Without one nothing can be
+            // opened, and it holds at once.
+            let wanting: Vec<(usize, BTreeSet<NodeId>)> =
+                roots.iter().filter_map(|committees| nearest(committees, &denial.witnesses)).collect();
+            denial.effective = wanting.iter().all(|(wanting, _)| *wanting == 0);
+            denial.missing = wanting.into_iter().flat_map(|(_, missing)| missing).collect();
         }
     }
 
@@ -706,6 +737,17 @@ impl TenantState {
         let versions = live.flat_map(|key| key.versions.iter().map(|version| version.wrapped.ciphertext));
         generations.chain(versions).collect()
     }
+}
+
+/// Of a root's committees the one that wants the fewest witnesses still: how many, and who has not witnessed.
+fn nearest(committees: &[RootCommittee], witnesses: &BTreeSet<NodeId>) -> Option<(usize, BTreeSet<NodeId>)> {
+    let wanting = committees.iter().map(|committee| {
+        let members: BTreeSet<NodeId> = committee.spec.members.iter().copied().collect();
+        let held = members.intersection(witnesses).count();
+        let missing: BTreeSet<NodeId> = members.difference(witnesses).copied().collect();
+        (committee.denial_quorum().saturating_sub(held), missing)
+    });
+    wanting.min_by_key(|(wanting, _)| *wanting)
 }
 
 fn lookup<T>(found: impl Iterator<Item = T>) -> Lookup<T> {

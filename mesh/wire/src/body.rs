@@ -263,14 +263,17 @@ pub struct RootAttestation {
     /// Which of the root's committees.
     #[n(1)]
     pub committee: u8,
-    /// The version of the sharing; the first is 0.
+    /// Which attempt at the key generation came to this outcome.
     #[n(2)]
+    pub attempt: u32,
+    /// The version of the sharing; the first is 0.
+    #[n(3)]
     pub epoch: u32,
     /// Hash of the whole transcript.
-    #[n(3)]
+    #[n(4)]
     pub transcript: BlobHash,
     /// The public key package, as the custody crate encodes it.
-    #[n(4)]
+    #[n(5)]
     #[cbor(with = "minicbor::bytes")]
     #[serde(with = "crate::codec::base64")]
     pub public: Vec<u8>,

@@ -11,6 +11,7 @@ pub mod envelope;
 pub mod error;
 pub mod hardening;
 pub mod ids;
+pub mod invite;
 pub mod label;
 pub mod limits;
 pub mod membership;

@@ -23,7 +23,7 @@ fn every_kind() -> Vec<Message> {
         Message::Answer { document, session: 7, ranges: vec![0x61, 0] },
         Message::Close { document, session: 7, lacking: vec![SaltedId([0x59; 32])] },
         Message::Chunk { document, session: u64::MAX, statements: bytes(0x5a) },
-        Message::Credit { document, session: 7 },
+        Message::Credit { document, session: 7, fresh: 24 },
     ]
 }
 

@@ -85,6 +85,21 @@ fn a_parent_that_the_sender_withholds_is_pulled_from_another_peer() {
 }
 
 #[test]
+fn a_false_announcement_does_not_use_up_the_tries_for_a_needed_parent() {
+    let (mut net, document, ids) = victim(2, &SpreadLimits::default());
+    let heads = net.nodes[0].replica.heads(&document);
+    let parent = net.edit(document, heads);
+    let child = net.edit(document, vec![parent.id()]);
+    net.inject(ids[1], 0, &Message::Announce { document, ids: vec![parent.id()] }.to_frame());
+    net.run(7000);
+    net.inject(ids[2], 0, &push(&[&child]));
+    net.run(3000);
+    assert_eq!(net.misbehaved, [], "the honest peer still has time to answer");
+    net.inject(ids[2], 0, &push(&[&parent]));
+    assert!(net.nodes[0].replica.contains(&document, &child.id()));
+}
+
+#[test]
 fn a_flood_of_orphans_leaves_room_for_another_peers_statements() {
     let limits = SpreadLimits { waiting_count: 20, ..SpreadLimits::default() };
     let (mut net, document, ids) = victim(2, &limits);

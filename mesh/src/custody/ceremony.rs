@@ -1,0 +1,298 @@
+//! Making a root: the custody crate's key generation, driven between nodes.
+//!
+//! Every member of the committee takes part (a first key generation needs all). Messages are signed by their member, and
+//! sub-shares sealed to the recipient's key as the tenant signed for it. A member that lost its place (a restart, a stall)
+//! begins a higher attempt, to which the others move; the attempt is bound into the run, so nothing of one attempt is worth
+//! anything in another. A share is on disk before its holder attests the outcome; until the root is live, shares of all
+//! attempted runs are kept, because the others may complete the earlier one.
+
+use std::collections::BTreeMap;
+
+use keymesh_custody::{Broadcast, Committee, Dkg, DkgMessage, Output, Ristretto, SubShare};
+use keymesh_wire::body::{CommitteeSpec, RootAttestation};
+use keymesh_wire::codec;
+use keymesh_wire::envelope::Verified;
+use keymesh_wire::ids::{BlobHash, MeshId, NodeId, RootId, TenantId};
+use keymesh_wire::sealing::{self, SealingPublic, SealingSecret};
+use keymesh_wire::secret::SecretBytes;
+use keymesh_wire::sign::Identity;
+use keymesh_wire::suite::Suite;
+use keymesh_wire::time::{Boot, Millis};
+use rand_core::CryptoRng;
+
+use super::message::{CeremonyContent, CeremonyMessage};
+
+/// How often a member repeats its messages while the ceremony is not over.
+const REPEAT: Millis = Millis(500);
+/// After how long without completion a member begins a new attempt; doubled with each.
+const STALL: Millis = Millis(5_000);
+/// The highest attempt a member joins: enough for years of stalls, too low to run out by malice in one step.
+const ATTEMPTS: u32 = 10_000;
+
+/// What a ceremony is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CeremonyPlan {
+    /// The mesh.
+    pub mesh: MeshId,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The root.
+    pub root: RootId,
+    /// Which of its committees.
+    pub committee: u8,
+    /// Members and threshold.
+    pub spec: CommitteeSpec,
+    /// Each member's sealing key, in order, as the tenant signed for it.
+    pub sealing: Vec<SealingPublic>,
+}
+
+/// One member's side of making one committee's share of a root.
+pub struct Ceremony {
+    plan: CeremonyPlan,
+    me: NodeId,
+    attempt: u32,
+    run: Dkg<Ristretto>,
+    sent: Vec<(Option<NodeId>, Vec<u8>)>,
+    repeat_at: Boot,
+    stall_at: Boot,
+    finished: bool,
+}
+
+impl std::fmt::Debug for Ceremony {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { plan, attempt, finished, .. } = self;
+        write!(f, "Ceremony({:?}, committee {}, attempt {attempt}, finished {finished})", plan.root, plan.committee)
+    }
+}
+
+/// What a ceremony's step leads to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Send the envelope of a [`CeremonyMessage`] to a member.
+    Send(NodeId, Vec<u8>),
+    /// Keep this share in this slot and then attest.
+    Done {
+        /// The slot's name.
+        slot: String,
+        /// The share's exposed bytes.
+        share: SecretBytes,
+        /// What to attest.
+        attestation: RootAttestation,
+    },
+    /// Something for operators.
+    Warn(String),
+}
+
+/// The slot in which a share lies.
+pub fn slot_name(root: &RootId, committee: u8, attempt: u32) -> String {
+    let root = root.to_string();
+    format!("{root}-{committee}-{attempt}")
+}
+
+/// Reads a slot's name.
+pub fn parse_slot(name: &str) -> Option<(RootId, u8, u32)> {
+    let mut parts = name.rsplitn(3, '-');
+    let attempt = parts.next()?.parse().ok()?;
+    let committee = parts.next()?.parse().ok()?;
+    let root = parts.next()?.parse().ok()?;
+    Some((root, committee, attempt))
+}
+
+impl Ceremony {
+    /// Begins an attempt. Nothing if `identity` is no member or the committee is not sound.
+    pub fn start(
+        plan: CeremonyPlan,
+        attempt: u32,
+        identity: &Identity,
+        now: Boot,
+        rng: &mut impl CryptoRng,
+    ) -> Option<(Self, Vec<Outcome>)> {
+        let me = identity.principal();
+        let members = plan.spec.members.iter().map(|member| *member.as_bytes()).collect();
+        let committee = Committee::new(members, plan.spec.threshold).ok()?;
+        let index = committee.index_of(me.as_bytes())?;
+        let (run, outputs) = Dkg::<Ristretto>::start(committee, index, &plan.context(attempt), rng).ok()?;
+        let stall = Millis(STALL.0 << attempt.min(6));
+        let mut ceremony = Self {
+            plan,
+            me,
+            attempt,
+            run,
+            sent: Vec::new(),
+            repeat_at: now.plus(REPEAT),
+            stall_at: now.plus(stall),
+            finished: false,
+        };
+        let outcomes = ceremony.carry_out(outputs, identity, rng);
+        Some((ceremony, outcomes))
+    }
+
+    /// Takes a message whose signature holds.
+    pub fn receive(
+        &mut self,
+        message: &Verified<CeremonyMessage>,
+        identity: &Identity,
+        now: Boot,
+        rng: &mut impl CryptoRng,
+    ) -> Vec<Outcome> {
+        if message.attempt > self.attempt && message.attempt <= self.attempt.saturating_add(ATTEMPTS) {
+            let mut outcomes = self.restart(message.attempt, identity, now, rng);
+            outcomes.extend(self.receive(message, identity, now, rng));
+            return outcomes;
+        }
+        if message.attempt < self.attempt {
+            // The sender is behind: our messages of this attempt bring it along.
+            return self.repeat_to(message.member);
+        }
+        let Some(index) = self.run.committee().index_of(message.member.as_bytes()) else { return Vec::new() };
+        let parsed = match &message.content {
+            CeremonyContent::Broadcast(bytes) => {
+                Broadcast::<Ristretto>::from_bytes(bytes).map(DkgMessage::Broadcast).ok()
+            }
+            CeremonyContent::SubShare { to, sealed } if *to == self.me => {
+                let info = self.plan.sub_share_info(self.attempt, &message.member, &self.me);
+                let secret: SealingSecret = identity.sealing();
+                sealing::open_with(&secret, &info, &[], sealed)
+                    .ok()
+                    .and_then(|opened| SubShare::<Ristretto>::from_exposed(opened.expose_secret()).ok())
+                    .map(DkgMessage::SubShare)
+            }
+            CeremonyContent::SubShare { .. } => return Vec::new(),
+        };
+        let Some(parsed) = parsed else {
+            return vec![Outcome::Warn(format!(
+                "key generation of {}: {} sent an unreadable step",
+                self.plan.root, message.member
+            ))];
+        };
+        match self.run.handle(index, parsed) {
+            Ok(outputs) => self.carry_out(outputs, identity, rng),
+            Err(error) => vec![Outcome::Warn(format!("key generation of {}: {error}", self.plan.root))],
+        }
+    }
+
+    /// Repeats messages that may have been lost, and begins a new attempt when the ceremony stalls.
+    pub fn tick(&mut self, identity: &Identity, now: Boot, rng: &mut impl CryptoRng) -> Vec<Outcome> {
+        if now >= self.stall_at {
+            return self.restart(self.attempt + 1, identity, now, rng);
+        }
+        if now < self.repeat_at {
+            return Vec::new();
+        }
+        self.repeat_at = now.plus(REPEAT);
+        self.others().flat_map(|member| self.repeat_to(member)).collect()
+    }
+
+    /// The tenant whose root is made.
+    pub fn tenant(&self) -> TenantId {
+        self.plan.tenant
+    }
+
+    /// When [`Ceremony::tick`] has something to do.
+    pub fn next_wake(&self) -> Boot {
+        self.repeat_at.min(self.stall_at)
+    }
+
+    fn restart(&mut self, attempt: u32, identity: &Identity, now: Boot, rng: &mut impl CryptoRng) -> Vec<Outcome> {
+        match Self::start(self.plan.clone(), attempt, identity, now, rng) {
+            Some((next, outcomes)) => {
+                *self = next;
+                outcomes
+            }
+            None => Vec::new(),
+        }
+    }
+
+    fn others(&self) -> impl Iterator<Item = NodeId> {
+        self.plan.spec.members.clone().into_iter().filter({
+            let me = self.me;
+            move |member| *member != me
+        })
+    }
+
+    fn repeat_to(&self, member: NodeId) -> Vec<Outcome> {
+        let for_member = self.sent.iter().filter(|(to, _)| to.is_none_or(|to| to == member));
+        for_member.map(|(_, envelope)| Outcome::Send(member, envelope.clone())).collect()
+    }
+
+    fn carry_out(
+        &mut self,
+        outputs: Vec<Output<Ristretto>>,
+        identity: &Identity,
+        rng: &mut impl CryptoRng,
+    ) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        for output in outputs {
+            match output {
+                Output::ToAll(broadcast) => {
+                    let envelope = self.envelope(CeremonyContent::Broadcast(broadcast.to_bytes()), identity);
+                    outcomes.extend(self.others().map(|member| Outcome::Send(member, envelope.clone())));
+                    self.sent.push((None, envelope));
+                }
+                Output::ToOne { to, sub_share } => {
+                    let place = usize::from(to.get()) - 1;
+                    let (Some(member), Some(key)) =
+                        (self.plan.spec.members.get(place).copied(), self.plan.sealing.get(place))
+                    else {
+                        continue;
+                    };
+                    let info = self.plan.sub_share_info(self.attempt, &self.me, &member);
+                    let sealed = sealing::seal_to(key, &info, &[], &sub_share.expose(), rng);
+                    let envelope = self.envelope(CeremonyContent::SubShare { to: member, sealed }, identity);
+                    outcomes.push(Outcome::Send(member, envelope.clone()));
+                    self.sent.push((Some(member), envelope));
+                }
+                Output::Done(done) => {
+                    self.finished = true;
+                    let attestation = RootAttestation {
+                        root: self.plan.root,
+                        committee: self.plan.committee,
+                        attempt: self.attempt,
+                        epoch: 0,
+                        transcript: BlobHash::from_bytes(done.transcript_hash),
+                        public: done.public.to_bytes(),
+                    };
+                    let mut exposed = done.share.expose();
+                    outcomes.push(Outcome::Done {
+                        slot: slot_name(&self.plan.root, self.plan.committee, self.attempt),
+                        share: SecretBytes::from_slice(&mut exposed),
+                        attestation,
+                    });
+                }
+                Output::Aborted(abort) => {
+                    outcomes.push(Outcome::Warn(format!(
+                        "key generation of {} (attempt {}) ended without a root: {abort}",
+                        self.plan.root, self.attempt
+                    )));
+                }
+            }
+        }
+        outcomes
+    }
+
+    fn envelope(&self, content: CeremonyContent, identity: &Identity) -> Vec<u8> {
+        let message = CeremonyMessage {
+            suite: Suite::V1,
+            tenant: self.plan.tenant,
+            root: self.plan.root,
+            committee: self.plan.committee,
+            attempt: self.attempt,
+            member: self.me,
+            content,
+        };
+        Verified::sign(message, identity).bytes().to_vec()
+    }
+}
+
+impl CeremonyPlan {
+    fn context(&self, attempt: u32) -> Vec<u8> {
+        codec::encode(&("keymesh root v1", self.mesh, self.tenant, self.root, self.committee, attempt))
+    }
+
+    fn sub_share_info(&self, attempt: u32, from: &NodeId, to: &NodeId) -> Vec<u8> {
+        [b"keymesh sub-share v1".to_vec(), self.context(attempt), codec::encode(&(*from, *to))].concat()
+    }
+}
+
+/// Ceremonies under way, by root and committee.
+pub type Ceremonies = BTreeMap<(RootId, u8), Ceremony>;

@@ -1,0 +1,146 @@
+//! Enrolment: binding an instance to an agent's key, by each custodian's own check (I5, I9).
+//!
+//! A custodian verifies the evidence against the certificates its own replica trusts, the ticket against the launchers
+//! registered there, and that both speak of the same launch. It votes once per instance. A later key for the same instance
+//! is refused and recorded as an alarm; the first is not disturbed. The same key again is a reboot and passes.
+
+use keymesh_wire::audit::{AuditKind, AuditRecord, Outcome};
+use keymesh_wire::body::{EnrolmentVote, InstanceFacts};
+use keymesh_wire::codec;
+use keymesh_wire::envelope::Verified;
+use keymesh_wire::ids::BlobHash;
+use keymesh_wire::limits;
+use keymesh_wire::request::EnrolmentRequest;
+use keymesh_wire::ticket::Ticket;
+use keymesh_wire::time::{Millis, Now};
+use sha2::{Digest, Sha256};
+
+use super::message::{Refusal, RefusalCode};
+use super::partial::no;
+use crate::evidence::{Evidence, fits_ticket};
+use crate::state::tenant::TenantState;
+use crate::view::View;
+
+/// How far a launcher's and a provider's clocks may be apart.
+const LAUNCH_SKEW: Millis = Millis::seconds(300);
+
+/// What a custodian decided about an enrolment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnrolmentDecision {
+    /// Vote, unless it has voted so already.
+    Vote(Box<EnrolmentVote>),
+    /// This custodian has voted for exactly this, or the claim is fixed already.
+    Known(InstanceFacts),
+}
+
+/// Decides about an enrolment, from this custodian's own replica.
+pub fn decide_enrolment(
+    view: &View,
+    request: &Verified<EnrolmentRequest>,
+    now: Now,
+) -> (Result<EnrolmentDecision, Refusal>, AuditRecord) {
+    let mut record = AuditRecord::new(AuditKind::Enrolment, Outcome::Refused, now.wall, view.me, request.request);
+    record.tenant = Some(request.tenant);
+    record.asker = Some(request.agent);
+    let decision = enrol(view, request, now, &mut record);
+    match &decision {
+        Ok(_) => record.outcome = Outcome::Allowed,
+        Err(refusal) => record.reason = Some(refusal.reason.clone()),
+    }
+    (decision, record)
+}
+
+fn enrol(
+    view: &View,
+    request: &Verified<EnrolmentRequest>,
+    now: Now,
+    record: &mut AuditRecord,
+) -> Result<EnrolmentDecision, Refusal> {
+    if request.issued.distance(now.wall) > view.clock_tolerance {
+        let differs = request.issued.distance(now.wall);
+        let reason = format!("the clocks differ by {differs}, at most {} is tolerated", view.clock_tolerance);
+        return Err(no(RefusalCode::ClockDifference, reason));
+    }
+    let tenant = view
+        .tenant(&request.tenant)
+        .ok_or_else(|| no(RefusalCode::NotReady, "this custodian does not hold the tenant's document"))?;
+    let state = tenant.tenant();
+    let evidence: Evidence = codec::decode(&request.evidence, limits::EVIDENCE_BYTES + 64)
+        .map_err(|error| no(RefusalCode::EvidenceInvalid, format!("evidence: {error}")))?;
+    let shown = evidence
+        .verify(&tenant.evidence)
+        .map_err(|error| no(RefusalCode::EvidenceInvalid, format!("evidence: {error}")))?;
+    record.instance = Some(shown.instance.clone());
+    record.zone = Some(shown.zone.clone());
+    record.image = Some(shown.image.clone());
+    if let Some(denial) = state.denial_of(&request.agent, &shown.instance) {
+        return Err(no(RefusalCode::Refused, format!("revoked by {}: {}", denial.statement, denial.reason)));
+    }
+    if let Some(enrolment) = state.enrolments.get(&shown.instance) {
+        let mine = enrolment.claims.iter().filter(|claim| claim.votes.contains(&view.me));
+        let settled = enrolment.holder().into_iter().chain(mine);
+        for claim in settled {
+            record.launched_by = Some(claim.facts.launched_by.clone());
+            if claim.agent != request.agent {
+                let reason = format!("alarm: the instance is bound to {}, another key asks for it", claim.agent);
+                return Err(no(RefusalCode::AlreadyBound, reason));
+            }
+            return Ok(EnrolmentDecision::Known(claim.facts.clone()));
+        }
+    }
+    let ticket = Verified::<Ticket>::from_bytes(&request.ticket)
+        .map_err(|error| no(RefusalCode::TicketInvalid, format!("ticket: {error}")))?;
+    let launched_by = check_ticket(state, request, &ticket, &shown.instance, now)?;
+    fits_ticket(shown.pending, ticket.issued, ticket.expires, LAUNCH_SKEW)
+        .map_err(|mismatch| no(RefusalCode::EvidenceInvalid, mismatch.to_string()))?;
+    record.launched_by = Some(launched_by.clone());
+    Ok(EnrolmentDecision::Vote(Box::new(EnrolmentVote {
+        agent: request.agent,
+        facts: InstanceFacts {
+            instance: shown.instance,
+            provider: shown.provider,
+            account: shown.account,
+            region: shown.region,
+            zone: shown.zone,
+            image: shown.image,
+            pending: shown.pending,
+            launched_by,
+        },
+        evidence: BlobHash::from_bytes(Sha256::digest(&request.evidence).into()),
+        ticket: ticket.nonce,
+        launcher: ticket.launcher,
+    })))
+}
+
+/// Whether the ticket is for this launch and still good; the launcher's name.
+fn check_ticket(
+    state: &TenantState,
+    request: &EnrolmentRequest,
+    ticket: &Ticket,
+    instance: &str,
+    now: Now,
+) -> Result<String, Refusal> {
+    let invalid = |reason: String| no(RefusalCode::TicketInvalid, reason);
+    if ticket.tenant != request.tenant {
+        return Err(invalid(format!("the ticket is for tenant {}", ticket.tenant)));
+    }
+    let launcher = state
+        .launcher(&ticket.launcher)
+        .ok_or_else(|| invalid(format!("{} is not a registered launcher", ticket.launcher)))?;
+    if ticket.instance.is_none() && ticket.agent.is_none() {
+        return Err(invalid("the ticket names neither an instance nor an agent's key".to_owned()));
+    }
+    if let Some(meant) = ticket.instance.as_deref().filter(|meant| *meant != instance) {
+        return Err(invalid(format!("the ticket is for instance {meant}")));
+    }
+    if let Some(meant) = ticket.agent.filter(|meant| *meant != request.agent) {
+        return Err(invalid(format!("the ticket is for agent {meant}")));
+    }
+    if now.wall > ticket.expires {
+        return Err(invalid("the ticket has expired".to_owned()));
+    }
+    if state.tickets.get(&ticket.nonce).is_some_and(|users| users.iter().any(|user| user != instance)) {
+        return Err(invalid("the ticket was used by another instance".to_owned()));
+    }
+    Ok(launcher.name.clone())
+}

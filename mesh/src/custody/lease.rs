@@ -1,0 +1,211 @@
+//! Asking for leases: the lessee's side.
+//!
+//! A lease runs from the moment of the request on the boot clock, so that time spent asking shortens it. It is kept alive
+//! while it is used: past half of its time a used lease is asked for again; an unused one ends and its secret with it
+//! (I10). The lessee checks that the secret it opened belongs to the published public half; if not, it says so publicly.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
+
+use keymesh_custody::{CombineError, Offer, Partial, Ristretto, RootPublic, VerifiedCapsule, combine};
+use keymesh_wire::body::{CustodyClass, Generation};
+use keymesh_wire::envelope::Verified;
+use keymesh_wire::ids::{BlobHash, KeyringId, NodeId, RequestId, RootId, TenantId};
+use keymesh_wire::label::{PartialBinding, PartialPurpose};
+use keymesh_wire::sealing::{self, SealingSecret};
+use keymesh_wire::secret::Secret32;
+use keymesh_wire::sign::Identity;
+use keymesh_wire::suite::Suite;
+use keymesh_wire::time::{Boot, Millis, Now};
+use rand_core::CryptoRng;
+
+use super::message::{LeaseRequest, SealedPart};
+use super::partial::{generation_purpose, verified_capsule};
+use crate::view::{Lease, View};
+
+/// How long answers are waited for before the request is given up and made anew.
+pub const ASK_TIMEOUT: Millis = Millis(2000);
+
+/// A request under way.
+#[derive(Debug)]
+pub struct Asking {
+    tenant: TenantId,
+    keyring: KeyringId,
+    root: RootId,
+    generation: Generation,
+    lease: Millis,
+    request: RequestId,
+    secret: SealingSecret,
+    asked: Now,
+    capsule: VerifiedCapsule<Ristretto>,
+    capsule_hash: BlobHash,
+    publics: Vec<RootPublic<Ristretto>>,
+    committees: Vec<Vec<NodeId>>,
+    parts: BTreeMap<(u8, NodeId), (Partial<Ristretto>, Vec<u8>)>,
+    refused: BTreeSet<NodeId>,
+}
+
+/// What an answer led to.
+#[derive(Debug)]
+pub enum Progress {
+    /// More answers are needed.
+    Waiting,
+    /// The lease is open. Custodians listed last gave partials that do not hold.
+    Opened(Lease, Vec<NodeId>),
+    /// So many custodians said no that a committee cannot reach its threshold.
+    Refused,
+    /// The secret does not belong to the published public half.
+    FalseGeneration,
+    /// The capsule can never be opened.
+    Unsound,
+}
+
+impl Asking {
+    /// Prepares a request for a keyring's generation. Nothing if this node cannot ask at the moment.
+    pub fn start(
+        view: &View,
+        tenant: TenantId,
+        keyring_id: KeyringId,
+        now: Now,
+        rng: &mut impl CryptoRng,
+    ) -> Option<Self> {
+        let held = view.tenant(&tenant)?;
+        let state = held.tenant();
+        let keyring = state.keyrings.get(&keyring_id)?;
+        let CustodyClass::Leased { generation, lease } = &keyring.class else { return None };
+        if !view.counts(state, &view.me) || !state.nodes.get(&view.me)?.lessee {
+            return None;
+        }
+        let purpose = generation_purpose(generation);
+        let capsule = verified_capsule(view, held, keyring_id, keyring.root, &generation.capsule, purpose).ok()?;
+        let mut request = [0; 16];
+        rng.fill_bytes(&mut request);
+        let root = state.roots.get(&keyring.root)?;
+        Some(Self {
+            tenant,
+            keyring: keyring_id,
+            root: keyring.root,
+            generation: generation.clone(),
+            lease: *lease,
+            request: RequestId::from_bytes(request),
+            secret: SealingSecret::random(rng),
+            asked: now,
+            capsule,
+            capsule_hash: generation.capsule,
+            publics: held.roots.get(&keyring.root)?.clone(),
+            committees: root.committees.iter().map(|committee| committee.spec.members.clone()).collect(),
+            parts: BTreeMap::new(),
+            refused: BTreeSet::new(),
+        })
+    }
+
+    /// The signed request.
+    pub fn request(&self, denials: [u8; 32], identity: &Identity) -> Verified<LeaseRequest> {
+        let request = LeaseRequest {
+            suite: Suite::V1,
+            tenant: self.tenant,
+            request: self.request,
+            lessee: identity.principal(),
+            issued: self.asked.wall,
+            keyring: self.keyring,
+            generation: self.generation.number,
+            recipient: *self.secret.public().as_bytes(),
+            denials,
+        };
+        Verified::sign(request, identity)
+    }
+
+    /// The request's id.
+    pub fn id(&self) -> RequestId {
+        self.request
+    }
+
+    /// The keyring asked for.
+    pub fn keyring(&self) -> (TenantId, KeyringId) {
+        (self.tenant, self.keyring)
+    }
+
+    /// Everybody to ask.
+    pub fn custodians(&self) -> Vec<NodeId> {
+        let mut all: Vec<_> = self.committees.iter().flatten().copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Whether the request has waited too long.
+    pub fn is_overdue(&self, now: Boot) -> bool {
+        now.since(self.asked.boot) > ASK_TIMEOUT
+    }
+
+    /// Takes a custodian's contribution.
+    pub fn take(&mut self, from: NodeId, part: &SealedPart) -> Progress {
+        let member = self.committees.get(usize::from(part.committee)).is_some_and(|members| members.contains(&from));
+        if !member {
+            return Progress::Waiting;
+        }
+        let binding = PartialBinding {
+            suite: Suite::V1,
+            purpose: PartialPurpose::Lease,
+            tenant: self.tenant,
+            request: self.request,
+            capsule: self.capsule_hash,
+            recipient: *self.secret.public().as_bytes(),
+            root: self.root,
+            committee: part.committee,
+            epoch: part.epoch,
+            custodian: from,
+            expires: part.expires,
+        }
+        .bytes();
+        let Ok(opened) = sealing::open_with(&self.secret, &binding, &[], &part.sealed) else {
+            return Progress::Waiting;
+        };
+        let Ok(partial) = Partial::<Ristretto>::from_bytes(opened.expose_secret()) else { return Progress::Waiting };
+        self.parts.insert((part.committee, from), (partial, binding));
+        self.try_open()
+    }
+
+    /// Takes a custodian's refusal.
+    pub fn refuse(&mut self, from: NodeId) -> Progress {
+        self.refused.insert(from);
+        let short = self.committees.iter().zip(&self.publics).any(|(members, public)| {
+            let left = members.iter().filter(|member| !self.refused.contains(member)).count();
+            left < usize::from(public.threshold().t())
+        });
+        if short { Progress::Refused } else { Progress::Waiting }
+    }
+
+    fn try_open(&self) -> Progress {
+        let enough = self.publics.iter().enumerate().all(|(place, public)| {
+            let have = self.parts.keys().filter(|(committee, _)| usize::from(*committee) == place).count();
+            have >= usize::from(public.threshold().t())
+        });
+        if !enough {
+            return Progress::Waiting;
+        }
+        let offers: Vec<_> =
+            self.parts.values().map(|(partial, binding)| Offer { partial, binding: binding.as_slice() }).collect();
+        let opened = match combine(&self.capsule, &self.publics, &offers) {
+            Ok(opened) => opened,
+            Err(CombineError::NotEnough { .. }) => return Progress::Waiting,
+            Err(CombineError::CapsuleUnsound { .. } | CombineError::OtherRoots) => return Progress::Unsound,
+        };
+        let places: Vec<_> = self.parts.keys().map(|(_, node)| *node).collect();
+        let culprits: Vec<NodeId> =
+            opened.culprits.iter().filter_map(|culprit| places.get(culprit.offer).copied()).collect();
+        let Ok(bytes) = <&[u8; 32]>::try_from(opened.payload.as_slice()) else { return Progress::FalseGeneration };
+        let secret = SealingSecret::from_secret(Secret32::build(|out| out.copy_from_slice(bytes)));
+        if *secret.public().as_bytes() != self.generation.public {
+            return Progress::FalseGeneration;
+        }
+        let lease = Lease {
+            generation: self.generation.number,
+            secret,
+            expires: self.asked.boot.plus(self.lease),
+            custodians: places.into_iter().filter(|node| !culprits.contains(node)).collect(),
+            used: AtomicBool::new(true),
+        };
+        Progress::Opened(lease, culprits)
+    }
+}

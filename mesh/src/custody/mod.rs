@@ -1,0 +1,10 @@
+//! What custodians do, and how a node asks them: key generation, leases, blind releases, enrolments.
+//!
+//! Every custodian judges a request against its own replica before it contributes (I5), records it before it answers (I7),
+//! and seals its contribution to the one-time key of whoever may have it.
+
+pub mod ceremony;
+pub mod enrolment;
+pub mod lease;
+pub mod message;
+pub mod partial;

@@ -1,0 +1,220 @@
+//! Releases: who gets a key, decided purely on the published view.
+//!
+//! [`decide`] is the one decision that a lessee makes for a leased keyring, in the simulator and in every worker of a node
+//! alike. Its result cannot be turned into a key before the audit record that comes with it is on stable storage (I7):
+//! [`Grant::open`] asks for the evidence. The lease is looked at again there, because time passes between.
+//!
+//! Whoever has no right to know gets [`Decision::Refuse`] with one and the same answer for everything; the reason goes into
+//! the audit record alone. Nothing is fetched and no lease is asked for on behalf of somebody without a right.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use keymesh_wire::audit::{AuditKind, AuditRecord, Outcome};
+use keymesh_wire::body::{CustodyClass, WrappedVersion};
+use keymesh_wire::ids::{KeyId, KeyringId, PrincipalId, RequestId, TenantId, VersionId};
+use keymesh_wire::label::VersionLabel;
+use keymesh_wire::sealing::{self, SealError};
+use keymesh_wire::secret::SecretBytes;
+use keymesh_wire::suite::Suite;
+use keymesh_wire::time::Now;
+
+use crate::policy::{self, Action};
+use crate::state::tenant::{Key, Keyring};
+use crate::view::{BoundAgent, Lease, TenantView, View, class_name, releasable};
+
+/// Evidence that an audit record is on stable storage. Only whoever writes the log can have one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recorded {
+    sequence: u64,
+}
+
+impl Recorded {
+    /// Called by the audit log once the record with this sequence number is durable, and by nobody else.
+    pub fn durable(sequence: u64) -> Self {
+        Self { sequence }
+    }
+
+    /// The record's number.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+}
+
+/// What an agent asks for, its key proved by the session.
+#[derive(Debug, Clone)]
+pub struct ReleaseRequest {
+    /// The agent.
+    pub agent: PrincipalId,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The key.
+    pub key: KeyId,
+    /// The version; absent for the newest.
+    pub version: Option<VersionId>,
+    /// The request's id.
+    pub request: RequestId,
+    /// The trace it belongs to.
+    pub trace: Option<String>,
+}
+
+/// What was decided.
+#[derive(Debug)]
+pub enum Decision {
+    /// The key may leave once the record is durable.
+    Release(Grant),
+    /// No. The record says why.
+    Refuse,
+    /// It may, but this node has no lease at the moment. Nothing is recorded yet; ask again when one is there.
+    NeedLease {
+        /// For which keyring.
+        keyring: KeyringId,
+    },
+}
+
+/// A release that was decided and is not yet carried out.
+#[derive(Debug)]
+pub struct Grant {
+    lease: Arc<Lease>,
+    label: VersionLabel,
+    ciphertext: Arc<[u8]>,
+}
+
+/// Why a grant came to nothing after it was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum GrantError {
+    /// The lease ran out between decision and release.
+    #[error("the lease ended before the key left")]
+    LeaseEnded,
+    /// The stored ciphertext does not open under the keyring's generation.
+    #[error("the key's ciphertext does not open: {0}")]
+    Ciphertext(#[from] SealError),
+}
+
+impl Grant {
+    /// Opens the data key, now that the record is durable.
+    pub fn open(self, _recorded: &Recorded, now: Now) -> Result<SecretBytes, GrantError> {
+        if now.boot >= self.lease.expires {
+            return Err(GrantError::LeaseEnded);
+        }
+        self.lease.used.store(true, Ordering::Relaxed);
+        Ok(sealing::open_with(&self.lease.secret, &self.label.bytes(), &[], &self.ciphertext)?)
+    }
+
+    /// The version that is released.
+    pub fn version(&self) -> VersionId {
+        self.label.version
+    }
+}
+
+/// Decides about a release from a leased keyring.
+pub fn decide(view: &View, request: &ReleaseRequest, now: Now) -> (Decision, AuditRecord) {
+    let mut record = AuditRecord::new(AuditKind::Release, Outcome::Refused, now.wall, view.me, request.request);
+    record.tenant = Some(request.tenant);
+    record.asker = Some(request.agent);
+    record.key = Some(request.key);
+    record.version = request.version;
+    record.trace = request.trace.clone();
+    let decision = match permit(view, request, &mut record) {
+        Ok(permitted) => release(view, request, &permitted, now, &mut record),
+        Err(reason) => Err(reason),
+    };
+    match decision {
+        Ok(decision) => (decision, record),
+        Err(reason) => {
+            record.reason = Some(reason);
+            (Decision::Refuse, record)
+        }
+    }
+}
+
+/// A request that identity, denials and policy let pass.
+pub(crate) struct Permitted<'v> {
+    pub(crate) tenant: &'v Arc<TenantView>,
+    pub(crate) keyring_id: KeyringId,
+    pub(crate) keyring: &'v Keyring,
+    pub(crate) version: &'v WrappedVersion,
+}
+
+/// Judges identity, denials, key state and policy, the same for both custody classes.
+pub(crate) fn permit<'v>(
+    view: &'v View,
+    request: &ReleaseRequest,
+    record: &mut AuditRecord,
+) -> Result<Permitted<'v>, String> {
+    let tenant = view.tenant(&request.tenant).ok_or("this node does not serve the tenant")?;
+    let state = tenant.tenant();
+    let agent: &Arc<BoundAgent> =
+        tenant.agents.get(&request.agent).ok_or("the agent's key is not bound to an instance")?;
+    let facts = &agent.claim.facts;
+    record.instance = Some(facts.instance.clone());
+    record.zone = Some(facts.zone.clone());
+    record.image = Some(facts.image.clone());
+    record.launched_by = Some(facts.launched_by.clone());
+    let key: &Key = state.keys.get(&request.key).ok_or("no such key")?;
+    let keyring = state.keyrings.get(&key.keyring).ok_or("the key's keyring does not exist")?;
+    record.keyring = Some(key.keyring);
+    record.class = Some(class_name(&keyring.class).to_owned());
+    if let Some(denial) = state.denial_of(&request.agent, &facts.instance) {
+        return Err(format!("revoked by {}: {}", denial.statement, denial.reason));
+    }
+    if !releasable(key.state) {
+        return Err(format!("the key is {:?}", key.state).to_lowercase());
+    }
+    let version = match request.version {
+        None => key.versions.last(),
+        Some(id) => key.versions.iter().find(|version| version.wrapped.version == id),
+    };
+    let version = &version.ok_or("the key has no such version")?.wrapped;
+    record.version = Some(version.version);
+    let target = tenant.keys.get(&request.key).ok_or("the key is not prepared for policy")?;
+    let verdict = policy::evaluate_prepared(&tenant.heads_for(target), Action::Release, &agent.subject, &target.target);
+    record.policies.clone_from(&verdict.decided_by);
+    if !verdict.allowed {
+        return Err(verdict.reason);
+    }
+    Ok(Permitted { tenant, keyring_id: key.keyring, keyring, version })
+}
+
+fn release(
+    view: &View,
+    request: &ReleaseRequest,
+    permitted: &Permitted<'_>,
+    now: Now,
+    record: &mut AuditRecord,
+) -> Result<Decision, String> {
+    match &permitted.keyring.class {
+        CustodyClass::Leased { .. } => {}
+        CustodyClass::Quorum => return Err("the keyring is quorum: ask with a quorum request".to_owned()),
+    }
+    let state = permitted.tenant.tenant();
+    if !view.counts(state, &view.me) || !state.nodes.get(&view.me).is_some_and(|placement| placement.lessee) {
+        return Err("this node may not lease for the tenant".to_owned());
+    }
+    let ciphertext = permitted
+        .tenant
+        .blobs
+        .get(&permitted.version.ciphertext)
+        .ok_or("the key's ciphertext has not arrived here yet")?;
+    let lease = view.leases.get(&(request.tenant, permitted.keyring_id));
+    let Some(lease) =
+        lease.filter(|lease| now.boot < lease.expires && lease.generation == permitted.version.generation)
+    else {
+        return Ok(Decision::NeedLease { keyring: permitted.keyring_id });
+    };
+    record.outcome = Outcome::Allowed;
+    record.custodians.clone_from(&lease.custodians);
+    Ok(Decision::Release(Grant {
+        lease: lease.clone(),
+        label: VersionLabel {
+            suite: Suite::V1,
+            mesh: view.mesh,
+            tenant: request.tenant,
+            keyring: permitted.keyring_id,
+            generation: permitted.version.generation,
+            key: request.key,
+            version: permitted.version.version,
+        },
+        ciphertext: ciphertext.clone(),
+    }))
+}

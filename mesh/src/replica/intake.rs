@@ -1,0 +1,354 @@
+//! What comes in: statements from clients and peers, ciphertexts, custody messages.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use keymesh_wire::api::Submitted;
+use keymesh_wire::body::{Body, CustodyClass, EnrolmentVote, GenerationRef};
+use keymesh_wire::envelope::Verified;
+use keymesh_wire::error::{Code, WireError};
+use keymesh_wire::ids::{BlobHash, DocumentId, NodeId, StatementId, TenantId};
+use keymesh_wire::limits;
+use keymesh_wire::statement::Checked;
+use keymesh_wire::time::Now;
+use rand_core::CryptoRng;
+use sha2::{Digest, Sha256};
+
+use super::library::Taken;
+use super::step::{Channel, Effect, Step, Write};
+use super::{Replica, assemble};
+use crate::custody::lease::Progress;
+use crate::custody::message::{Answer, CeremonyMessage, CustodyMessage, RefusalCode, Verdict};
+use crate::spread::{Action, Holdings};
+use crate::state::Document;
+
+/// The most statements one submission may hold.
+const SUBMIT_STATEMENTS: usize = 1024;
+
+impl Replica {
+    /// A client hands statements in. All or nothing as far as form goes: nothing is kept of a submission with a malformed
+    /// statement or a missing ciphertext.
+    pub(super) fn submit(
+        &mut self,
+        envelopes: &[Vec<u8>],
+        blobs: Vec<Vec<u8>>,
+        now: Now,
+        rng: &mut impl CryptoRng,
+        step: &mut Step,
+    ) -> Result<Submitted, WireError> {
+        if envelopes.is_empty() || envelopes.len() > SUBMIT_STATEMENTS {
+            return Err(WireError::new(Code::Malformed, format!("hand in 1 to {SUBMIT_STATEMENTS} statements")));
+        }
+        let mut statements = Vec::with_capacity(envelopes.len());
+        for (index, bytes) in envelopes.iter().enumerate() {
+            let statement = Checked::from_bytes(bytes)
+                .map_err(|error| WireError::new(Code::StatementInvalid, format!("statement {index}: {error}")))?;
+            statements.push(statement);
+        }
+        let blobs: BTreeMap<BlobHash, Arc<[u8]>> = blobs
+            .into_iter()
+            .map(|bytes| (BlobHash::from_bytes(Sha256::digest(&bytes).into()), bytes.into()))
+            .collect();
+        if blobs.values().any(|bytes| bytes.len() > limits::BLOB_BYTES) {
+            return Err(WireError::new(Code::TooLarge, format!("a ciphertext may have {} bytes", limits::BLOB_BYTES)));
+        }
+        self.check_ciphertexts(&statements, &blobs)?;
+        let statements = self.adopt_documents(statements, now, rng, step)?;
+        let mut ids = Vec::with_capacity(statements.len());
+        for statement in statements {
+            ids.push(statement.id());
+            self.admit(statement, None, now, rng, step)?;
+        }
+        self.refold_now();
+        for (hash, bytes) in blobs {
+            for document in self.library.documents() {
+                self.keep_blob(document, hash, bytes.clone(), None, now, rng, step);
+            }
+        }
+        match ids.iter().find(|id| self.library.all().any(|document| document.is_invalid(id))) {
+            None => Ok(Submitted { statements: ids }),
+            Some(id) => Err(WireError::new(Code::NotAuthorised, format!("the author of {id} has no right to it"))),
+        }
+    }
+
+    /// Every ciphertext that a statement names comes along or is here already.
+    fn check_ciphertexts(
+        &self,
+        statements: &[Checked],
+        blobs: &BTreeMap<BlobHash, Arc<[u8]>>,
+    ) -> Result<(), WireError> {
+        for statement in statements {
+            let named = match statement.body() {
+                Some(Body::CreateKeyring(new)) => match &new.class {
+                    CustodyClass::Leased { generation, .. } => generation.capsule,
+                    CustodyClass::Quorum => continue,
+                },
+                Some(Body::CreateKey(new)) => new.version.ciphertext,
+                Some(Body::AddVersion(new)) => new.version.ciphertext,
+                _ => continue,
+            };
+            let known = self.library.contains(&statement.document(), &statement.id());
+            if !known && !blobs.contains_key(&named) && self.library.blob(&statement.document(), &named).is_none() {
+                let what = format!("{} names ciphertext {named}, which did not come along", statement.id());
+                return Err(WireError::new(Code::Malformed, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whole documents that come in one submission and place this node, though their genesis may not have. Returns the
+    /// statements that are left.
+    fn adopt_documents(
+        &mut self,
+        statements: Vec<Checked>,
+        now: Now,
+        rng: &mut impl CryptoRng,
+        step: &mut Step,
+    ) -> Result<Vec<Checked>, WireError> {
+        let mut left = Vec::new();
+        let mut unknown: BTreeMap<DocumentId, Vec<Checked>> = BTreeMap::new();
+        for statement in statements {
+            if self.library.holds(&statement.document()) {
+                left.push(statement);
+            } else {
+                unknown.entry(statement.document()).or_default().push(statement);
+            }
+        }
+        for (id, statements) in unknown {
+            let Some((document, orphans)) = assemble(statements.clone()) else {
+                let what = format!("{id} is not held here; hand in the whole document or ask a node that holds it");
+                return Err(WireError::new(Code::NotServedHere, what));
+            };
+            if !orphans.is_empty() {
+                return Err(WireError::new(Code::Malformed, format!("statements of {id} lack their parents")));
+            }
+            let placed = document
+                .tenant()
+                .is_some_and(|tenant| tenant.mesh == self.config.mesh && tenant.nodes.contains_key(&self.me));
+            if !placed {
+                return Err(WireError::new(Code::NotServedHere, format!("{id} does not place this node")));
+            }
+            let ordered: Vec<Checked> =
+                document.graph().entries().iter().map(|entry| entry.statement.clone()).collect();
+            self.library.adopt(document);
+            for statement in &ordered {
+                self.inserted(statement, None, now, rng, step);
+            }
+            left.extend(statements);
+        }
+        Ok(left)
+    }
+
+    fn admit(
+        &mut self,
+        statement: Checked,
+        from: Option<NodeId>,
+        now: Now,
+        rng: &mut impl CryptoRng,
+        step: &mut Step,
+    ) -> Result<(), WireError> {
+        match self.library.take(statement.clone()) {
+            Taken::New => {
+                self.inserted(&statement, from, now, rng, step);
+                Ok(())
+            }
+            Taken::Known => Ok(()),
+            Taken::Orphan => {
+                let what = format!("{} lacks a parent here; hand its parents in first", statement.id());
+                Err(WireError::new(Code::Malformed, what))
+            }
+            Taken::Unwanted => {
+                let what = format!("{} belongs to a document that this node does not hold", statement.id());
+                Err(WireError::new(Code::NotServedHere, what))
+            }
+        }
+    }
+
+    /// Writes a new statement and spreads it.
+    fn inserted(
+        &mut self,
+        statement: &Checked,
+        from: Option<NodeId>,
+        now: Now,
+        rng: &mut impl CryptoRng,
+        step: &mut Step,
+    ) {
+        step.batch.writes.push(Write::Statement {
+            document: statement.document(),
+            id: statement.id(),
+            bytes: statement.bytes().to_vec(),
+        });
+        let actions = self.spread.inserted(statement, from, &self.library, now.boot, rng);
+        self.carry_out(actions, now, rng, step);
+    }
+
+    /// Signs a statement of this node and takes it in.
+    pub(super) fn author(
+        &mut self,
+        document: DocumentId,
+        body: &Body,
+        now: Now,
+        rng: &mut impl CryptoRng,
+        step: &mut Step,
+    ) -> Option<StatementId> {
+        let parents = self.library.document(&document)?.graph().parents_for_new();
+        let statement = Checked::sign(body, Some(document), parents, now.wall, &self.config.identity.clone()).ok()?;
+        let id = statement.id();
+        self.admit(statement, None, now, rng, step).ok()?;
+        Some(id)
+    }
+
+    /// Carries out what the spread asks for.
+    pub(super) fn carry_out(&mut self, actions: Vec<Action>, now: Now, rng: &mut impl CryptoRng, step: &mut Step) {
+        for action in actions {
+            match action {
+                Action::Send { to, frame } => {
+                    step.effects.push(Effect::Send { to, channel: Channel::Spread, frame });
+                }
+                // A peer's statement that does not fit here is no fault of anybody: the spread asks again.
+                Action::Take(from, statement) => {
+                    let _ = self.admit(statement, Some(from), now, rng, step);
+                }
+                Action::TakeBlob { document, hash, bytes, from } => {
+                    self.refold_now();
+                    self.keep_blob(document, hash, bytes.into(), Some(from), now, rng, step);
+                }
+                Action::Misbehaved { peer, what } => {
+                    step.effects.push(Effect::Warn(format!("{peer} {what}")));
+                }
+            }
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a ciphertext with where it belongs and came from, and the step's context"
+    )]
+    fn keep_blob(
+        &mut self,
+        document: DocumentId,
+        hash: BlobHash,
+        bytes: Arc<[u8]>,
+        from: Option<NodeId>,
+        now: Now,
+        rng: &mut impl CryptoRng,
+        step: &mut Step,
+    ) {
+        if self.library.take_blob(document, hash, bytes.clone()) {
+            step.batch.writes.push(Write::Blob { document, hash, bytes });
+            let actions = self.spread.blob_inserted(document, hash, from, &self.library, now.boot, rng);
+            self.carry_out(actions, now, rng, step);
+        }
+    }
+
+    /// This custodian votes for an enrolment, once per instance whatever it was asked meanwhile.
+    pub(super) fn vote(
+        &mut self,
+        tenant: TenantId,
+        vote: EnrolmentVote,
+        now: Now,
+        rng: &mut impl CryptoRng,
+        step: &mut Step,
+    ) -> Result<Submitted, WireError> {
+        let refused = || WireError::new(Code::AlreadyBound, "this custodian voted for another key of the instance");
+        let state = self
+            .tenant_state(&tenant)
+            .ok_or_else(|| WireError::new(Code::NotServedHere, "this node does not hold the tenant's document"))?;
+        if let Some(enrolment) = state.enrolments.get(&vote.facts.instance)
+            && let Some(mine) = enrolment.claims.iter().find(|claim| claim.votes.contains(&self.me))
+        {
+            let same = mine.agent == vote.agent;
+            return if same { Ok(Submitted { statements: Vec::new() }) } else { Err(refused()) };
+        }
+        let id = self.author(tenant.into(), &Body::VoteEnrolment(vote), now, rng, step);
+        self.refold_now();
+        Ok(Submitted { statements: id.into_iter().collect() })
+    }
+
+    /// A message on the custody channel that the core handles itself.
+    pub(super) fn custody(
+        &mut self,
+        from: NodeId,
+        message: CustodyMessage,
+        now: Now,
+        rng: &mut impl CryptoRng,
+        step: &mut Step,
+    ) {
+        match message {
+            CustodyMessage::Ceremony(envelope) => self.ceremony(from, &envelope, now, rng, step),
+            CustodyMessage::Answer(answer) => self.lease_answer(from, answer, now, rng, step),
+            CustodyMessage::Hello(_)
+            | CustodyMessage::LeaseAsk(_)
+            | CustodyMessage::QuorumAsk(_)
+            | CustodyMessage::EnrolAsk(_) => {}
+        }
+    }
+
+    fn ceremony(&mut self, from: NodeId, envelope: &[u8], now: Now, rng: &mut impl CryptoRng, step: &mut Step) {
+        let Ok(message) = Verified::<CeremonyMessage>::from_bytes(envelope) else {
+            step.effects.push(Effect::Warn(format!("{from} sent an unreadable step of a key generation")));
+            return;
+        };
+        if message.member != from {
+            step.effects.push(Effect::Warn(format!("{from} relayed a step of a key generation by {}", message.member)));
+            return;
+        }
+        let identity = self.config.identity.clone();
+        if let Some(ceremony) = self.ceremonies.get_mut(&(message.root, message.committee)) {
+            let outcomes = ceremony.receive(&message, &identity, now.boot, rng);
+            self.ceremony_outcomes(message.tenant, outcomes, now, rng, step);
+        }
+    }
+
+    fn lease_answer(&mut self, from: NodeId, answer: Answer, now: Now, rng: &mut impl CryptoRng, step: &mut Step) {
+        let Some(asking) = self.asking.get_mut(&answer.request) else { return };
+        let place = asking.keyring();
+        let progress = match answer.verdict {
+            Verdict::Partial(part) => asking.take(from, &part),
+            Verdict::No(refusal) => {
+                if refusal.code != RefusalCode::DenialsDiffer {
+                    let what = format!("{from} gives no lease of {}: {}", place.1, refusal.reason);
+                    step.effects.push(Effect::Warn(what));
+                }
+                asking.refuse(from)
+            }
+            Verdict::Voted => return,
+        };
+        match progress {
+            Progress::Waiting => {}
+            Progress::Opened(lease, culprits) => {
+                self.asking.remove(&answer.request);
+                for culprit in culprits {
+                    step.effects.push(Effect::Warn(format!("{culprit} gave a partial that does not hold")));
+                }
+                self.lease_opened(place, lease, now, rng, step);
+            }
+            Progress::Refused => {
+                self.asking.remove(&answer.request);
+            }
+            Progress::FalseGeneration => {
+                self.asking.remove(&answer.request);
+                self.wishes.remove(&place);
+                let accusation = Body::AccuseGeneration(GenerationRef { keyring: place.1, number: 1 });
+                self.author(place.0.into(), &accusation, now, rng, step);
+                step.effects.push(Effect::Warn(format!("the generation of {} is false: accused", place.1)));
+            }
+            Progress::Unsound => {
+                self.asking.remove(&answer.request);
+                self.wishes.remove(&place);
+                step.effects.push(Effect::Warn(format!("the capsule of {} can never be opened", place.1)));
+            }
+        }
+    }
+
+    pub(super) fn refold_now(&mut self) {
+        for id in self.library.refold() {
+            self.refolded.insert(id);
+        }
+    }
+
+    /// Documents with their states, for reactions.
+    pub(super) fn document_of(&self, id: &DocumentId) -> Option<&Document> {
+        self.library.document(id)
+    }
+}

@@ -1,0 +1,325 @@
+//! The core of a node: one replica of everything the node holds.
+//!
+//! Contract: one thread calls [`Replica::step`] with one [`Input`] at a time and the current time and randomness; it writes
+//! the step's batch and only then carries out its effects (the types see to that); it calls with [`Input::Tick`] at
+//! [`Replica::next_wake`] or earlier. The same inputs with the same times and random numbers give the same steps: no clock,
+//! no socket and no operating system is read in here (I3).
+//!
+//! Releases do not come through here: workers decide on the published [`View`] (see [`crate::release`]).
+
+mod intake;
+mod library;
+mod reactions;
+mod step;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use keymesh_custody::{KeyShare, Ristretto};
+use keymesh_wire::api::{DocumentStatus, LeaseStatus};
+use keymesh_wire::body::{Body, NodeCard};
+use keymesh_wire::ids::{BlobHash, DocumentId, KeyringId, MeshId, NodeId, RequestId, RootId, TenantId};
+use keymesh_wire::secret::SecretBytes;
+use keymesh_wire::sign::Identity;
+use keymesh_wire::statement::{Checked, StatementError};
+use keymesh_wire::time::{Boot, Millis, Now};
+use rand_core::CryptoRng;
+
+use crate::custody::ceremony::{Ceremonies, parse_slot};
+use crate::custody::lease::Asking;
+use crate::spread::{Holdings, Spread, SpreadLimits};
+use crate::state::tenant::TenantState;
+use crate::state::{Document, DocumentState};
+use crate::view::{HeldShare, Lease, PolicyCache, TenantView, View};
+
+pub use library::{Library, Taken};
+pub use step::{Batch, Channel, Durable, Effect, Held, Input, ReplyTo, Step, Write};
+
+/// How long a wish for a lease is pursued.
+const WISH: Millis = Millis(2_000);
+/// How long after a failed request the next is made.
+const ASK_AGAIN: Millis = Millis(150);
+
+/// What a replica is told once.
+#[derive(Debug, Clone)]
+pub struct ReplicaConfig {
+    /// The node's identity.
+    pub identity: Arc<Identity>,
+    /// Its mesh.
+    pub mesh: MeshId,
+    /// How far clocks may differ before requests are refused.
+    pub clock_tolerance: Millis,
+}
+
+/// What a node found on its disk.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// Envelopes of statements, in any order.
+    pub statements: Vec<Vec<u8>>,
+    /// Ciphertexts by document.
+    pub blobs: Vec<(DocumentId, BlobHash, Vec<u8>)>,
+    /// Root shares by slot.
+    pub shares: Vec<(String, SecretBytes)>,
+}
+
+/// Why a replica cannot be built from what was stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// A stored statement does not hold.
+    #[error("a stored statement does not hold: {0}")]
+    Statement(#[from] StatementError),
+    /// The mesh's genesis is not among the statements.
+    #[error("the genesis of {0} is not stored; start from the mesh's genesis file")]
+    NoGenesis(MeshId),
+    /// Statements whose parents are not stored.
+    #[error("{0} stored statements lack their parents: the store lost records; restore this node from its peers")]
+    Orphans(usize),
+    /// A share does not decode.
+    #[error("the share in slot {slot} does not decode: {what}")]
+    Share {
+        /// Which slot.
+        slot: String,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// A wish for a lease.
+#[derive(Debug)]
+struct Wish {
+    until: Boot,
+    ask_at: Boot,
+}
+
+/// One replica of everything a node holds.
+#[derive(Debug)]
+pub struct Replica {
+    config: ReplicaConfig,
+    me: NodeId,
+    library: Library,
+    spread: Spread,
+    shares: BTreeMap<(RootId, u8, u32), Arc<HeldShare>>,
+    ceremonies: Ceremonies,
+    leases: BTreeMap<(TenantId, KeyringId), Arc<Lease>>,
+    wishes: BTreeMap<(TenantId, KeyringId), Wish>,
+    asking: BTreeMap<RequestId, Asking>,
+    policies: PolicyCache,
+    tenants: BTreeMap<TenantId, Arc<TenantView>>,
+    members: Arc<BTreeMap<NodeId, NodeCard>>,
+    view: Arc<View>,
+    view_changed: bool,
+    refolded: BTreeSet<DocumentId>,
+}
+
+impl Replica {
+    /// Builds a replica from what the node stored. The first step publishes the first view and peers.
+    pub fn restore(
+        config: ReplicaConfig,
+        stored: Stored,
+        now: Now,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(Self, Step), RestoreError> {
+        let me = config.identity.principal();
+        let mut replica = Self {
+            me,
+            library: Library::new(me, config.mesh),
+            spread: Spread::new(me, SpreadLimits::default()),
+            shares: BTreeMap::new(),
+            ceremonies: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            wishes: BTreeMap::new(),
+            asking: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            tenants: BTreeMap::new(),
+            view: Arc::new(View {
+                me,
+                mesh: config.mesh,
+                members: Arc::default(),
+                tenants: BTreeMap::new(),
+                leases: BTreeMap::new(),
+                shares: BTreeMap::new(),
+                clock_tolerance: config.clock_tolerance,
+            }),
+            members: Arc::default(),
+            view_changed: true,
+            refolded: BTreeSet::new(),
+            config,
+        };
+        replica.load_statements(&stored.statements)?;
+        for (document, hash, bytes) in stored.blobs {
+            replica.library.put_blob(document, hash, bytes.into());
+        }
+        for (slot, share) in stored.shares {
+            let Some(place) = parse_slot(&slot) else { continue };
+            let share = KeyShare::<Ristretto>::from_exposed(share.expose_secret())
+                .map_err(|error| RestoreError::Share { slot, what: error.to_string() })?;
+            replica.shares.insert(place, Arc::new(HeldShare { share, epoch: 0 }));
+        }
+        let mut step = Step::default();
+        replica.settle(now, rng, &mut step);
+        Ok((replica, step))
+    }
+
+    fn load_statements(&mut self, envelopes: &[Vec<u8>]) -> Result<(), RestoreError> {
+        let mut open = Vec::with_capacity(envelopes.len());
+        for bytes in envelopes {
+            open.push(Checked::from_bytes(bytes)?);
+        }
+        // Whole documents first: a tenant may have placed this node after its genesis.
+        let mut documents: BTreeMap<DocumentId, Vec<Checked>> = BTreeMap::new();
+        for statement in open {
+            documents.entry(statement.document()).or_default().push(statement);
+        }
+        let mut orphans = 0;
+        for (_, statements) in documents {
+            match assemble(statements) {
+                Some((document, left)) => {
+                    orphans += left.len();
+                    self.library.adopt(document);
+                }
+                None => orphans += 1,
+            }
+        }
+        if orphans > 0 {
+            return Err(RestoreError::Orphans(orphans));
+        }
+        if !self.library.holds(&self.config.mesh.into()) {
+            return Err(RestoreError::NoGenesis(self.config.mesh));
+        }
+        Ok(())
+    }
+
+    /// Takes one input.
+    pub fn step(&mut self, now: Now, rng: &mut impl CryptoRng, input: Input) -> Step {
+        let mut step = Step::default();
+        match input {
+            Input::Submit { statements, blobs, reply } => {
+                let result = self.submit(&statements, blobs, now, rng, &mut step);
+                self.settle(now, rng, &mut step);
+                step.effects.push(Effect::Reply { to: reply, result });
+                return step;
+            }
+            Input::PeerUp(peer) => self.spread.peer_up(peer, now.boot),
+            Input::PeerDown(peer) => self.spread.peer_down(peer),
+            Input::Spread { from, frame } => {
+                let actions = self.spread.receive(from, &frame, &self.library, now.boot, rng);
+                self.carry_out(actions, now, rng, &mut step);
+            }
+            Input::Custody { from, message } => self.custody(from, message, now, rng, &mut step),
+            Input::WantLease { tenant, keyring } => {
+                let wish = Wish { until: now.boot.plus(WISH), ask_at: now.boot };
+                self.wishes.insert((tenant, keyring), wish);
+                self.pursue_leases(now, rng, &mut step);
+            }
+            Input::Vote { tenant, vote, reply } => {
+                let result = self.vote(tenant, *vote, now, rng, &mut step);
+                self.settle(now, rng, &mut step);
+                step.effects.push(Effect::Reply { to: reply, result });
+                return step;
+            }
+            Input::Tick => self.tick(now, rng, &mut step),
+        }
+        self.settle(now, rng, &mut step);
+        step
+    }
+
+    /// When [`Input::Tick`] is due at the latest.
+    pub fn next_wake(&self) -> Option<Boot> {
+        let ceremonies = self.ceremonies.values().map(|ceremony| ceremony.next_wake());
+        let wishes = self.wishes.values().map(|wish| wish.ask_at.max(Boot(1)));
+        let leases = self.leases.values().map(|lease| lease.expires);
+        ceremonies.chain(wishes).chain(leases).chain(self.spread.next_wake()).min()
+    }
+
+    /// The envelopes of a document's statements, parents before children.
+    pub fn statements(&self, document: &DocumentId) -> Option<Vec<Vec<u8>>> {
+        let document = self.library.document(document)?;
+        Some(document.graph().entries().iter().map(|entry| entry.statement.bytes().to_vec()).collect())
+    }
+
+    /// A document that this node holds.
+    pub fn document(&self, document: &DocumentId) -> Option<&Document> {
+        self.library.document(document)
+    }
+
+    /// A ciphertext that this node holds.
+    pub fn blob(&self, document: &DocumentId, hash: &BlobHash) -> Option<&[u8]> {
+        self.library.blob(document, hash)
+    }
+
+    /// How this node holds its documents.
+    pub fn documents(&self) -> Vec<DocumentStatus> {
+        let status = |document: &Document| DocumentStatus {
+            document: document.id(),
+            name: match &**document.state() {
+                DocumentState::Mesh(mesh) => mesh.name.clone(),
+                DocumentState::Tenant(tenant) => tenant.name.clone(),
+            },
+            statements: document.graph().len(),
+            digest: data_encoding::HEXLOWER.encode(&document.digest()),
+            heads: document.graph().heads().copied().collect(),
+            waiting: self.waiting(&document.id()),
+        };
+        self.library.all().map(status).collect()
+    }
+
+    /// The leases this node holds.
+    pub fn leases(&self, now: Now) -> Vec<LeaseStatus> {
+        let status = |((tenant, keyring), lease): (&(TenantId, KeyringId), &Arc<Lease>)| {
+            let known = self.tenants.get(tenant).and_then(|view| view.tenant().keyrings.get(keyring));
+            LeaseStatus {
+                tenant: *tenant,
+                keyring: *keyring,
+                name: known.and_then(|keyring| keyring.names.iter().next().cloned()).unwrap_or_default(),
+                generation: lease.generation,
+                remaining: lease.expires.since(now.boot),
+            }
+        };
+        self.leases.iter().map(status).collect()
+    }
+
+    /// In how many documents a peer's last announced digest differs from this node's.
+    pub fn lag(&self, peer: &NodeId) -> usize {
+        let differs = |document: &&DocumentId| {
+            let lag = self.spread.peer_lag(peer, document);
+            lag.is_some_and(|lag| lag.told.state != self.library.digest(document))
+        };
+        self.library.documents().iter().filter(differs).count()
+    }
+
+    /// The view that decisions are made on.
+    pub fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    fn waiting(&self, document: &DocumentId) -> usize {
+        let members = self.view.members.keys();
+        members.filter_map(|peer| self.spread.peer_lag(peer, document)).map(|lag| lag.waiting).sum()
+    }
+
+    fn tenant_state(&self, tenant: &TenantId) -> Option<&TenantState> {
+        self.library.document(&(*tenant).into()).and_then(Document::tenant)
+    }
+}
+
+/// A document from its statements in any order, and those that did not fit.
+fn assemble(statements: Vec<Checked>) -> Option<(Document, Vec<Checked>)> {
+    let (genesis, mut rest): (Vec<_>, Vec<_>) =
+        statements.into_iter().partition(|statement| statement.body().is_some_and(Body::begins_document));
+    let mut document = Document::begin(genesis.into_iter().next()?)?;
+    loop {
+        let before = rest.len();
+        rest.retain(|statement| {
+            let ready = statement.parents().iter().all(|parent| document.graph().contains(parent));
+            if ready {
+                document.insert(statement.clone());
+            }
+            !ready
+        });
+        if rest.is_empty() || rest.len() == before {
+            break;
+        }
+    }
+    document.refold();
+    Some((document, rest))
+}

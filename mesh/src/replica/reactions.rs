@@ -1,0 +1,323 @@
+//! What the replica does by itself when state or time changed: witness denials, make roots, keep leases alive, erase,
+//! publish.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use keymesh_wire::body::{Body, GenerationRef, KeyState};
+use keymesh_wire::ids::{DocumentId, KeyringId, RootId, StatementId, TenantId};
+use keymesh_wire::limits;
+use keymesh_wire::sealing::SealingPublic;
+use keymesh_wire::time::Now;
+use rand_core::CryptoRng;
+
+use super::step::{Channel, Effect, Step, Write};
+use super::{ASK_AGAIN, Replica};
+use crate::custody::ceremony::{Ceremony, CeremonyPlan, Outcome, parse_slot};
+use crate::custody::lease::Asking;
+use crate::custody::message::CustodyMessage;
+use crate::state::{Document, DocumentState, TenantState};
+use crate::view::{HeldShare, Lease, TenantView, View};
+
+impl Replica {
+    /// Brings state up to date and reacts, until nothing changes any more; then publishes the view.
+    pub(super) fn settle(&mut self, now: Now, rng: &mut impl CryptoRng, step: &mut Step) {
+        loop {
+            self.refold_now();
+            let changed = std::mem::take(&mut self.refolded);
+            if changed.is_empty() {
+                break;
+            }
+            for id in changed {
+                self.react(id, now, rng, step);
+            }
+        }
+        if std::mem::take(&mut self.view_changed) {
+            self.publish(step);
+        }
+    }
+
+    fn react(&mut self, id: DocumentId, now: Now, rng: &mut impl CryptoRng, step: &mut Step) {
+        self.view_changed = true;
+        let Some(document) = self.document_of(&id) else { return };
+        let above = document.above();
+        let state = document.state().clone();
+        match &*state {
+            DocumentState::Mesh(mesh) => {
+                if *self.view.members != mesh.nodes {
+                    self.members = Arc::new(mesh.nodes.clone());
+                    let others = mesh.nodes.values().filter(|card| card.node != self.me).cloned().collect();
+                    step.effects.push(Effect::Peers(others));
+                }
+            }
+            DocumentState::Tenant(tenant) => {
+                if above.is_none() {
+                    self.witness(id, tenant, now, rng, step);
+                    self.make_roots(tenant, now, rng, step);
+                    self.erase(id, tenant, now, step);
+                }
+                let blobs = self.library.blobs_of(&id);
+                if let Some(view) = TenantView::build(&state, above, blobs, &mut self.policies) {
+                    self.tenants.insert(tenant.tenant, Arc::new(view));
+                }
+            }
+        }
+    }
+
+    /// Says of each denial that this custodian holds it. The statement is on disk before anybody hears of it.
+    fn witness(
+        &mut self,
+        document: DocumentId,
+        tenant: &TenantState,
+        now: Now,
+        rng: &mut impl CryptoRng,
+        step: &mut Step,
+    ) {
+        if !is_custodian(tenant, self.me) {
+            return;
+        }
+        let unseen: Vec<StatementId> = tenant
+            .denials
+            .values()
+            .filter(|denial| !denial.witnesses.contains(&self.me))
+            .map(|denial| denial.statement)
+            .take(limits::WITNESS_TARGETS)
+            .collect();
+        if !unseen.is_empty() {
+            self.author(document, &Body::Witness(unseen), now, rng, step);
+        }
+    }
+
+    /// Takes part in making roots that were agreed upon, and forgets what is over.
+    fn make_roots(&mut self, tenant: &TenantState, now: Now, rng: &mut impl CryptoRng, step: &mut Step) {
+        for root in tenant.roots.values() {
+            for (place, committee) in (0u8..).zip(&root.committees) {
+                let key = (root.id, place);
+                if committee.public.is_some() {
+                    self.ceremonies.remove(&key);
+                    continue;
+                }
+                if self.ceremonies.contains_key(&key) || !committee.spec.members.contains(&self.me) {
+                    continue;
+                }
+                let sealing: Option<Vec<SealingPublic>> = committee
+                    .spec
+                    .members
+                    .iter()
+                    .map(|member| {
+                        let placed = tenant.nodes.get(member)?;
+                        SealingPublic::from_bytes(placed.sealing).ok()
+                    })
+                    .collect();
+                let Some(sealing) = sealing else { continue };
+                let plan = CeremonyPlan {
+                    mesh: self.config.mesh,
+                    tenant: tenant.tenant,
+                    root: root.id,
+                    committee: place,
+                    spec: committee.spec.clone(),
+                    sealing,
+                };
+                // A share of an earlier attempt without a live root: that attempt did not complete everywhere.
+                let attempt = self.next_attempt(&root.id, place);
+                let identity = self.config.identity.clone();
+                if let Some((ceremony, outcomes)) = Ceremony::start(plan, attempt, &identity, now.boot, rng) {
+                    self.ceremonies.insert(key, ceremony);
+                    self.ceremony_outcomes(tenant.tenant, outcomes, now, rng, step);
+                }
+            }
+        }
+    }
+
+    fn next_attempt(&self, root: &RootId, committee: u8) -> u32 {
+        let held = self.shares.keys().filter(|(id, place, _)| id == root && *place == committee);
+        held.map(|(_, _, attempt)| attempt + 1).max().unwrap_or(0)
+    }
+
+    pub(super) fn ceremony_outcomes(
+        &mut self,
+        tenant: TenantId,
+        outcomes: Vec<Outcome>,
+        now: Now,
+        rng: &mut impl CryptoRng,
+        step: &mut Step,
+    ) {
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Send(to, envelope) => {
+                    let frame = CustodyMessage::Ceremony(envelope).to_frame();
+                    step.effects.push(Effect::Send { to, channel: Channel::Custody, frame });
+                }
+                Outcome::Done { slot, share, attestation } => {
+                    let parsed = keymesh_custody::KeyShare::from_exposed(share.expose_secret());
+                    let (Some(place), Ok(parsed)) = (parse_slot(&slot), parsed) else { continue };
+                    self.shares.insert(place, Arc::new(HeldShare { share: parsed, epoch: 0 }));
+                    step.batch.writes.push(Write::Share { slot, share });
+                    self.author(tenant.into(), &Body::AttestRoot(attestation), now, rng, step);
+                    self.view_changed = true;
+                }
+                Outcome::Warn(what) => step.effects.push(Effect::Warn(what)),
+            }
+        }
+    }
+
+    /// Erases ciphertexts of keys whose destruction has waited long enough.
+    fn erase(&mut self, document: DocumentId, tenant: &TenantState, now: Now, step: &mut Step) {
+        let mut keep = tenant.wanted_blobs();
+        let waiting = tenant
+            .keys
+            .values()
+            .filter(|key| key.state == KeyState::Destroyed && key.erase_after.is_none_or(|after| now.wall < after));
+        keep.extend(waiting.flat_map(|key| key.versions.iter().map(|version| version.wrapped.ciphertext)));
+        for hash in self.library.sweep_blobs(&document, &keep) {
+            step.batch.writes.push(Write::EraseBlob { document, hash });
+        }
+    }
+
+    /// Time passed.
+    pub(super) fn tick(&mut self, now: Now, rng: &mut impl CryptoRng, step: &mut Step) {
+        let actions = self.spread.tick(&self.library, now.boot, rng);
+        self.carry_out(actions, now, rng, step);
+        let identity = self.config.identity.clone();
+        let mut outcomes = BTreeMap::new();
+        for (place, ceremony) in &mut self.ceremonies {
+            if now.boot >= ceremony.next_wake() {
+                outcomes.insert(*place, (ceremony.tenant(), ceremony.tick(&identity, now.boot, rng)));
+            }
+        }
+        for (_, (tenant, outcomes)) in outcomes {
+            self.ceremony_outcomes(tenant, outcomes, now, rng, step);
+        }
+        self.erase_due(now, step);
+        self.end_leases(now);
+        self.renew_leases(now);
+        self.pursue_leases(now, rng, step);
+    }
+
+    fn erase_due(&mut self, now: Now, step: &mut Step) {
+        let due: Vec<DocumentId> = self
+            .library
+            .all()
+            .filter(|document| {
+                document.tenant().is_some_and(|tenant| {
+                    tenant.keys.values().any(|key| key.erase_after.is_some_and(|after| now.wall >= after))
+                })
+            })
+            .map(Document::id)
+            .collect();
+        for id in due {
+            let state = self.document_of(&id).map(|document| document.state().clone());
+            if let Some(DocumentState::Tenant(tenant)) = state.as_deref() {
+                self.erase(id, tenant, now, step);
+            }
+        }
+    }
+
+    fn end_leases(&mut self, now: Now) {
+        let before = self.leases.len();
+        self.leases.retain(|_, lease| now.boot < lease.expires);
+        self.view_changed |= self.leases.len() != before;
+    }
+
+    /// Past half of its time a lease that was used is asked for again.
+    fn renew_leases(&mut self, now: Now) {
+        for ((tenant, keyring), lease) in &self.leases {
+            let left = lease.expires.since(now.boot);
+            let span = self.tenants.get(tenant).and_then(|view| lease_span(view.tenant(), keyring));
+            let due = span.is_some_and(|span| left.0 * 2 < span.0);
+            let place = (*tenant, *keyring);
+            if due && !self.wishes.contains_key(&place) && lease.used.load(Ordering::Relaxed) {
+                self.wishes.insert(place, super::Wish { until: lease.expires, ask_at: now.boot });
+            }
+        }
+    }
+
+    /// Asks for leases that are wanted and not under way.
+    pub(super) fn pursue_leases(&mut self, now: Now, rng: &mut impl CryptoRng, step: &mut Step) {
+        self.asking.retain(|_, asking| !asking.is_overdue(now.boot));
+        self.wishes.retain(|_, wish| now.boot < wish.until);
+        let asking: BTreeSet<(TenantId, KeyringId)> = self.asking.values().map(|asking| asking.keyring()).collect();
+        let due: Vec<(TenantId, KeyringId)> = self
+            .wishes
+            .iter()
+            .filter(|(place, wish)| now.boot >= wish.ask_at && !asking.contains(place))
+            .map(|(place, _)| *place)
+            .collect();
+        for (tenant, keyring) in due {
+            if let Some(wish) = self.wishes.get_mut(&(tenant, keyring)) {
+                wish.ask_at = now.boot.plus(ASK_AGAIN);
+            }
+            let Some(denials) = self.tenants.get(&tenant).map(|view| view.denials) else { continue };
+            let Some(asking) = Asking::start(&self.view, tenant, keyring, now, rng) else { continue };
+            let envelope = asking.request(denials, &self.config.identity).bytes().to_vec();
+            let frame = CustodyMessage::LeaseAsk(envelope).to_frame();
+            for custodian in asking.custodians() {
+                step.effects.push(Effect::Send { to: custodian, channel: Channel::Custody, frame: frame.clone() });
+            }
+            self.asking.insert(asking.id(), asking);
+        }
+    }
+
+    /// A lease is open: decisions may use it, and the node goes on record as able to read the generation.
+    pub(super) fn lease_opened(
+        &mut self,
+        place: (TenantId, KeyringId),
+        lease: Lease,
+        now: Now,
+        rng: &mut impl CryptoRng,
+        step: &mut Step,
+    ) {
+        let (tenant, keyring) = place;
+        self.wishes.remove(&place);
+        let number = lease.generation;
+        // The new lease starts unused: it is renewed only if releases use it.
+        lease.used.store(false, Ordering::Relaxed);
+        self.leases.insert(place, Arc::new(lease));
+        self.view_changed = true;
+        let recorded = self
+            .tenant_state(&tenant)
+            .and_then(|state| state.keyrings.get(&keyring))
+            .is_some_and(|keyring| keyring.lessees.contains(&self.me));
+        if !recorded {
+            let body = Body::AttestGeneration(GenerationRef { keyring, number });
+            self.author(tenant.into(), &body, now, rng, step);
+        }
+    }
+
+    fn publish(&mut self, step: &mut Step) {
+        let mut shares = BTreeMap::new();
+        for view in self.tenants.values() {
+            for root in view.tenant().roots.values() {
+                for (place, committee) in (0u8..).zip(&root.committees) {
+                    let held = committee.attempt.and_then(|attempt| self.shares.get(&(root.id, place, attempt)));
+                    if let Some(held) = held {
+                        shares.insert((root.id, place), held.clone());
+                    }
+                }
+            }
+        }
+        self.view = Arc::new(View {
+            me: self.me,
+            mesh: self.config.mesh,
+            members: self.members.clone(),
+            tenants: self.tenants.clone(),
+            leases: self.leases.clone(),
+            shares,
+            clock_tolerance: self.config.clock_tolerance,
+        });
+        step.effects.push(Effect::Publish(self.view.clone()));
+    }
+}
+
+fn is_custodian(tenant: &TenantState, node: keymesh_wire::ids::NodeId) -> bool {
+    tenant.nodes.contains_key(&node)
+        && tenant.roots.values().flat_map(|root| &root.committees).any(|c| c.spec.members.contains(&node))
+}
+
+fn lease_span(tenant: &TenantState, keyring: &KeyringId) -> Option<keymesh_wire::time::Millis> {
+    match &tenant.keyrings.get(keyring)?.class {
+        keymesh_wire::body::CustodyClass::Leased { lease, .. } => Some(*lease),
+        keymesh_wire::body::CustodyClass::Quorum => None,
+    }
+}

@@ -1,0 +1,243 @@
+//! The published view: everything a decision reads, immutable, shared by all workers.
+//!
+//! The step thread builds a new view whenever state, leases or shares changed and publishes it; workers decide on whatever
+//! view is current when a request arrives, without a lock and without queueing behind gossip. A tenant's part is rebuilt
+//! only when its own document changed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use keymesh_custody::{KeyShare, Ristretto, RootPublic};
+use keymesh_wire::body::{CustodyClass, EvidenceKind, KeyState, NodeCard, Scope};
+use keymesh_wire::ids::{BlobHash, KeyId, KeyringId, MeshId, NodeId, PrincipalId, RootId, StatementId, TenantId};
+use keymesh_wire::sealing::SealingSecret;
+use keymesh_wire::suite::Level;
+use keymesh_wire::time::{Boot, Millis};
+
+use crate::evidence::{EvidenceRoots, PinnedCertificate};
+use crate::policy::{Action, Policy, PolicyRequest, ScopeHeads, Subject, Target};
+use crate::state::tenant::{Claim, Keyring, TenantState};
+
+/// Ciphertexts of one document, by hash.
+pub type Blobs = Arc<BTreeMap<BlobHash, Arc<[u8]>>>;
+
+/// A custodian's share with the epoch it belongs to.
+#[derive(Debug)]
+pub struct HeldShare {
+    /// The share.
+    pub share: KeyShare<Ristretto>,
+    /// The epoch of its sharing.
+    pub epoch: u32,
+}
+
+/// A lease this node holds: the secret half of one keyring generation, for a while.
+#[derive(Debug)]
+pub struct Lease {
+    /// The generation.
+    pub generation: u32,
+    /// Its secret half.
+    pub secret: SealingSecret,
+    /// When the lease ends; counted from the moment it was asked for.
+    pub expires: Boot,
+    /// The custodians that gave it.
+    pub custodians: Vec<NodeId>,
+    /// Set by every release that uses it: a lease that nobody uses is not renewed.
+    pub used: AtomicBool,
+}
+
+/// Everything a decision reads.
+#[derive(Debug)]
+pub struct View {
+    /// This node.
+    pub me: NodeId,
+    /// Its mesh.
+    pub mesh: MeshId,
+    /// The admitted nodes.
+    pub members: Arc<BTreeMap<NodeId, NodeCard>>,
+    /// The tenants this node holds.
+    pub tenants: BTreeMap<TenantId, Arc<TenantView>>,
+    /// The leases it holds.
+    pub leases: BTreeMap<(TenantId, KeyringId), Arc<Lease>>,
+    /// The shares it holds, by root and committee.
+    pub shares: BTreeMap<(RootId, u8), Arc<HeldShare>>,
+    /// How far clocks may differ before requests are refused.
+    pub clock_tolerance: Millis,
+}
+
+/// A tenant's part of the view.
+#[derive(Debug)]
+pub struct TenantView {
+    /// The folded state.
+    pub state: Arc<crate::state::DocumentState>,
+    /// The state's denial digest.
+    pub denials: [u8; 32],
+    /// If set, the document asks for more than this software knows and is not served.
+    pub above: Option<Level>,
+    /// Ciphertexts.
+    pub blobs: Blobs,
+    /// The roots in use with their parsed public halves, in committee order.
+    pub roots: BTreeMap<RootId, Vec<RootPublic<Ristretto>>>,
+    /// Instances by agent key, prepared for policy.
+    pub agents: BTreeMap<PrincipalId, Arc<BoundAgent>>,
+    /// Keys, prepared for policy.
+    pub keys: BTreeMap<KeyId, KeyTarget>,
+    /// Policies, parsed.
+    pub policies: BTreeMap<Scope, Vec<(StatementId, Arc<Policy>)>>,
+    /// Certificates for evidence.
+    pub evidence: EvidenceRoots,
+}
+
+/// An agent bound to an instance.
+#[derive(Debug)]
+pub struct BoundAgent {
+    /// What custodians fixed.
+    pub claim: Claim,
+    /// The instance as policy sees it.
+    pub subject: Subject,
+}
+
+/// A key as policy sees it.
+#[derive(Debug)]
+pub struct KeyTarget {
+    /// The key with all that encloses it.
+    pub target: Target,
+    /// The scopes whose policies apply.
+    pub scopes: Vec<Scope>,
+}
+
+/// Parsed policies, kept from one view to the next: parsing costs far more than deciding.
+pub type PolicyCache = BTreeMap<StatementId, Arc<Policy>>;
+
+impl TenantView {
+    /// Prepares a tenant's state for decisions.
+    pub fn build(
+        document: &Arc<crate::state::DocumentState>,
+        above: Option<Level>,
+        blobs: Blobs,
+        cache: &mut PolicyCache,
+    ) -> Option<Self> {
+        let crate::state::DocumentState::Tenant(state) = &**document else { return None };
+        let roots = state.roots.values().filter(|root| root.live).filter_map(|root| {
+            let publics = root.committees.iter().map(|committee| {
+                committee.public.as_deref().and_then(|bytes| RootPublic::<Ristretto>::from_bytes(bytes).ok())
+            });
+            publics.collect::<Option<Vec<_>>>().map(|publics| (root.id, publics))
+        });
+        let agents = state.enrolments.values().filter_map(|enrolment| enrolment.holder()).map(|claim| {
+            let bound = BoundAgent { claim: claim.clone(), subject: Subject::new(&claim.facts) };
+            (claim.agent, Arc::new(bound))
+        });
+        let policies = state.policies.iter().map(|(scope, heads)| {
+            let parsed = heads.iter().map(|head| {
+                let parse = || Arc::new(Policy::parse(&head.text).unwrap_or_else(Policy::unreadable));
+                (head.statement, cache.entry(head.statement).or_insert_with(parse).clone())
+            });
+            (*scope, parsed.collect())
+        });
+        Some(Self {
+            roots: roots.collect(),
+            agents: agents.collect(),
+            policies: policies.collect(),
+            keys: state.keys.keys().filter_map(|id| Some((*id, key_target(state, *id)?))).collect(),
+            evidence: evidence(state),
+            denials: state.denial_digest(),
+            state: document.clone(),
+            above,
+            blobs,
+        })
+    }
+
+    /// The tenant's state.
+    pub fn tenant(&self) -> &TenantState {
+        match &*self.state {
+            crate::state::DocumentState::Tenant(state) => state,
+            crate::state::DocumentState::Mesh(_) => unreachable!("a tenant view is built from a tenant's state"),
+        }
+    }
+
+    /// The policy heads that apply to a key.
+    pub fn heads_for<'a>(&'a self, target: &KeyTarget) -> Vec<ScopeHeads<'a>> {
+        let heads = |scope: &Scope| self.policies.get(scope).map(|heads| ScopeHeads { scope: *scope, heads });
+        target.scopes.iter().filter_map(heads).collect()
+    }
+}
+
+impl View {
+    /// A tenant's part, if this node holds it and understands it.
+    pub fn tenant(&self, tenant: &TenantId) -> Option<&Arc<TenantView>> {
+        self.tenants.get(tenant).filter(|tenant| tenant.above.is_none())
+    }
+
+    /// Whether a node counts for a tenant: admitted by the mesh and placed by the tenant (the operator can narrow, never
+    /// widen).
+    pub fn counts(&self, tenant: &TenantState, node: &NodeId) -> bool {
+        self.members.contains_key(node) && tenant.nodes.contains_key(node)
+    }
+}
+
+fn key_target(state: &TenantState, id: KeyId) -> Option<KeyTarget> {
+    let key = state.keys.get(&id)?;
+    let keyring: &Keyring = state.keyrings.get(&key.keyring)?;
+    let enclosing = state.enclosing(keyring.namespace);
+    let name = |names: &std::collections::BTreeSet<String>| names.iter().next().cloned().unwrap_or_default();
+    let names: Vec<(_, String)> = enclosing
+        .iter()
+        .map(|id| (*id, state.namespaces.get(id).map(|namespace| name(&namespace.names)).unwrap_or_default()))
+        .collect();
+    let namespaces: Vec<(_, &str)> = names.iter().map(|(id, name)| (*id, name.as_str())).collect();
+    // Policies see a claimless instance here: the subject is prepared apart from the key.
+    let target = Target::new(&PolicyRequest {
+        action: Action::Release,
+        facts: &nobody(),
+        key: id,
+        key_name: &name(&key.names),
+        keyring: key.keyring,
+        keyring_name: &name(&keyring.names),
+        namespaces: &namespaces,
+        tenant: state.tenant,
+        class: class_name(&keyring.class),
+    });
+    let scopes = [Scope::Keyring(key.keyring)]
+        .into_iter()
+        .chain(enclosing.iter().map(|id| Scope::Namespace(*id)))
+        .chain([Scope::Tenant])
+        .collect();
+    Some(KeyTarget { target, scopes })
+}
+
+fn nobody() -> keymesh_wire::body::InstanceFacts {
+    keymesh_wire::body::InstanceFacts {
+        instance: String::new(),
+        provider: String::new(),
+        account: String::new(),
+        region: String::new(),
+        zone: String::new(),
+        image: String::new(),
+        pending: keymesh_wire::time::Wall(0),
+        launched_by: String::new(),
+    }
+}
+
+fn evidence(state: &TenantState) -> EvidenceRoots {
+    let certificates = state.evidence_roots.values().filter_map(|(kind, der)| match kind {
+        EvidenceKind::AwsInstanceIdentity => PinnedCertificate::from_der(der).ok(),
+    });
+    EvidenceRoots { aws_iid: certificates.collect() }
+}
+
+/// How policies and audit call a custody class.
+pub fn class_name(class: &CustodyClass) -> &'static str {
+    match class {
+        CustodyClass::Leased { .. } => "leased",
+        CustodyClass::Quorum => "quorum",
+    }
+}
+
+/// Whether a key in this state may be released.
+pub fn releasable(state: KeyState) -> bool {
+    match state {
+        KeyState::Active => true,
+        KeyState::Suspended | KeyState::Deactivated | KeyState::Compromised | KeyState::Destroyed => false,
+    }
+}
