@@ -77,9 +77,9 @@ fn enrol(
         return Err(no(RefusalCode::Refused, format!("revoked by {}: {}", denial.statement, denial.reason)));
     }
     if let Some(enrolment) = state.enrolments.get(&shown.instance) {
-        let mine = enrolment.claims.iter().filter(|claim| claim.votes.contains(&view.me));
-        let settled = enrolment.holder().into_iter().chain(mine);
-        for claim in settled {
+        // The fixed claim counts before this custodian's own vote, which may have been for a key that lost.
+        let mine = || enrolment.claims.iter().find(|claim| claim.votes.contains(&view.me));
+        if let Some(claim) = enrolment.holder().or_else(mine) {
             record.launched_by = Some(claim.facts.launched_by.clone());
             if claim.agent != request.agent {
                 let reason = format!("alarm: the instance is bound to {}, another key asks for it", claim.agent);

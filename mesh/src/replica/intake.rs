@@ -1,6 +1,6 @@
 //! What comes in: statements from clients and peers, ciphertexts, custody messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use keymesh_wire::api::Submitted;
@@ -57,12 +57,13 @@ impl Replica {
         let mut ids = Vec::with_capacity(statements.len());
         for statement in statements {
             ids.push(statement.id());
-            self.admit(statement, None, now, rng, step)?;
+            self.admit(statement, now, rng, step)?;
         }
         self.refold_now();
         for (hash, bytes) in blobs {
             for document in self.library.documents() {
-                self.keep_blob(document, hash, bytes.clone(), None, now, rng, step);
+                let actions = self.keep_blob(document, hash, bytes.clone(), None, now, rng, step);
+                self.carry_out(actions, now, rng, step);
             }
         }
         match ids.iter().find(|id| self.library.all().any(|document| document.is_invalid(id))) {
@@ -132,39 +133,41 @@ impl Replica {
                 document.graph().entries().iter().map(|entry| entry.statement.clone()).collect();
             self.library.adopt(document);
             for statement in &ordered {
-                self.inserted(statement, None, now, rng, step);
+                let actions = self.inserted(statement, None, now, rng, step);
+                self.carry_out(actions, now, rng, step);
             }
             left.extend(statements);
         }
         Ok(left)
     }
 
+    /// Takes one statement in and carries out what follows from it.
     fn admit(
         &mut self,
         statement: Checked,
-        from: Option<NodeId>,
         now: Now,
         rng: &mut impl CryptoRng,
         step: &mut Step,
     ) -> Result<(), WireError> {
+        let id = statement.id();
         match self.library.take(statement.clone()) {
             Taken::New => {
-                self.inserted(&statement, from, now, rng, step);
+                let actions = self.inserted(&statement, None, now, rng, step);
+                self.carry_out(actions, now, rng, step);
                 Ok(())
             }
             Taken::Known => Ok(()),
             Taken::Orphan => {
-                let what = format!("{} lacks a parent here; hand its parents in first", statement.id());
-                Err(WireError::new(Code::Malformed, what))
+                Err(WireError::new(Code::Malformed, format!("{id} lacks a parent here; hand its parents in first")))
             }
             Taken::Unwanted => {
-                let what = format!("{} belongs to a document that this node does not hold", statement.id());
+                let what = format!("{id} belongs to a document that this node does not hold");
                 Err(WireError::new(Code::NotServedHere, what))
             }
         }
     }
 
-    /// Writes a new statement and spreads it.
+    /// Has a new statement written, and asks the spread what to do with it.
     fn inserted(
         &mut self,
         statement: &Checked,
@@ -172,14 +175,13 @@ impl Replica {
         now: Now,
         rng: &mut impl CryptoRng,
         step: &mut Step,
-    ) {
+    ) -> Vec<Action> {
         step.batch.writes.push(Write::Statement {
             document: statement.document(),
             id: statement.id(),
             bytes: statement.bytes().to_vec(),
         });
-        let actions = self.spread.inserted(statement, from, &self.library, now.boot, rng);
-        self.carry_out(actions, now, rng, step);
+        self.spread.inserted(statement, from, &self.library, now.boot, rng)
     }
 
     /// Signs a statement of this node and takes it in.
@@ -194,24 +196,28 @@ impl Replica {
         let parents = self.library.document(&document)?.graph().parents_for_new();
         let statement = Checked::sign(body, Some(document), parents, now.wall, &self.config.identity.clone()).ok()?;
         let id = statement.id();
-        self.admit(statement, None, now, rng, step).ok()?;
+        self.admit(statement, now, rng, step).ok()?;
         Some(id)
     }
 
-    /// Carries out what the spread asks for.
+    /// Carries out what the spread asks for. What follows from an action waits its turn: a long chain of statements that
+    /// waited for one parent must not become a deep chain of calls.
     pub(super) fn carry_out(&mut self, actions: Vec<Action>, now: Now, rng: &mut impl CryptoRng, step: &mut Step) {
-        for action in actions {
+        let mut queue = VecDeque::from(actions);
+        while let Some(action) = queue.pop_front() {
             match action {
                 Action::Send { to, frame } => {
                     step.effects.push(Effect::Send { to, channel: Channel::Spread, frame });
                 }
                 // A peer's statement that does not fit here is no fault of anybody: the spread asks again.
                 Action::Take(from, statement) => {
-                    let _ = self.admit(statement, Some(from), now, rng, step);
+                    if self.library.take(statement.clone()) == Taken::New {
+                        queue.extend(self.inserted(&statement, Some(from), now, rng, step));
+                    }
                 }
                 Action::TakeBlob { document, hash, bytes, from } => {
                     self.refold_now();
-                    self.keep_blob(document, hash, bytes.into(), Some(from), now, rng, step);
+                    queue.extend(self.keep_blob(document, hash, bytes.into(), Some(from), now, rng, step));
                 }
                 Action::Misbehaved { peer, what } => {
                     step.effects.push(Effect::Warn(format!("{peer} {what}")));
@@ -233,12 +239,12 @@ impl Replica {
         now: Now,
         rng: &mut impl CryptoRng,
         step: &mut Step,
-    ) {
-        if self.library.take_blob(document, hash, bytes.clone()) {
-            step.batch.writes.push(Write::Blob { document, hash, bytes });
-            let actions = self.spread.blob_inserted(document, hash, from, &self.library, now.boot, rng);
-            self.carry_out(actions, now, rng, step);
+    ) -> Vec<Action> {
+        if !self.library.take_blob(document, hash, bytes.clone()) {
+            return Vec::new();
         }
+        step.batch.writes.push(Write::Blob { document, hash, bytes });
+        self.spread.blob_inserted(document, hash, from, &self.library, now.boot, rng)
     }
 
     /// This custodian votes for an enrolment, once per instance whatever it was asked meanwhile.
