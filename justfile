@@ -1,0 +1,48 @@
+# The menu: `just` lists it.
+
+default:
+    @just --list
+
+# Everything that has to pass before a change lands: tests, format, lints, dependencies.
+check: test fmt-check lint deps
+
+# All tests.
+test:
+    cargo test --workspace
+
+# Formatting, without changing anything.
+fmt-check:
+    cargo fmt --all --check
+
+# Lints, as errors.
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Direction, bans and licences of dependencies.
+deps:
+    cargo test -p keymesh-benches --test layers
+    @command -v cargo-deny >/dev/null && cargo deny check bans licenses sources || echo "cargo-deny is not installed: checked by the layers test alone"
+
+# The main job on real nodes.
+demo *ARGS:
+    cargo run --release -p keymesh-testnet -- demo {{ARGS}}
+
+# One simulated scenario by seed.
+sim SEED *ARGS:
+    cargo run --release -p keymesh-sim -- run --seed {{SEED}} {{ARGS}}
+
+# Many simulated scenarios: slower than the default tests.
+sweep FROM="0" TO="200":
+    #!/usr/bin/env bash
+    set -eu
+    cargo build --release -p keymesh-sim
+    for seed in $(seq {{FROM}} {{TO}}); do target/release/keymesh-sim run --seed "$seed" >/dev/null || { echo "repeat with: just sim $seed"; exit 1; }; done
+
+# Releases per second and latency, end to end.
+bench *ARGS="release --connections 8 --seconds 10 --json -":
+    cargo run --release -p keymesh-benches -- {{ARGS}}
+
+# The static agent, small enough for an initramfs, and its size.
+agent-static:
+    RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile agent -p keymesh-agent --target x86_64-unknown-linux-gnu
+    @ls -l target/x86_64-unknown-linux-gnu/agent/keymesh-agent
