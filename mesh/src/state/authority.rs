@@ -226,7 +226,7 @@ impl<'g> Authority<'g> {
             placed,
             endorsements,
             index: Kinds::of(graph),
-            valid: Vec::new(),
+            valid: vec![false; graph.len()],
             settled: vec![false; graph.len()],
             void: vec![false; graph.len()],
             quarantined: Vec::new(),
@@ -264,9 +264,6 @@ impl<'g> Authority<'g> {
     /// One judgement of every statement that is not settled, parents before children.
     fn pass(&mut self) {
         for index in 0..self.graph.len() {
-            if self.valid.len() == index {
-                self.valid.push(false);
-            }
             let statement = &self.graph.entries()[index].statement;
             let Some(body) = statement.body().filter(|_| !self.settled[index]) else { continue };
             if guard(body) != Guard::Single {
