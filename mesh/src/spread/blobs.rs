@@ -7,7 +7,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use keymesh_wire::ids::{BlobHash, DocumentId, NodeId};
-use keymesh_wire::time::Millis;
+use keymesh_wire::time::{Boot, Millis};
 use minicbor::bytes::ByteVec;
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
@@ -102,18 +102,25 @@ impl Spread {
         peers.iter().for_each(|peer| step.send(*peer, &message));
     }
 
-    /// Finds out anew what is missing.
+    /// Finds out anew what is missing: of all documents now and then, of those that may just have become bare sooner.
     pub(super) fn scan_blobs(&mut self, step: &mut Step<'_, impl Holdings, impl CryptoRng>) {
-        if step.now < self.blobs_at {
+        let documents = if step.now >= self.blobs_at {
+            self.blobs_at = step.now.plus(self.limits.reconcile_every);
+            step.holdings.documents()
+        } else if step.now >= self.bare_at {
+            self.bare.iter().copied().collect()
+        } else {
             return;
-        }
-        self.blobs_at = step.now.plus(self.limits.reconcile_every);
+        };
+        self.bare.clear();
+        self.bare_at = Boot(u64::MAX);
         let mut missing: BTreeSet<(DocumentId, BlobHash)> = BTreeSet::new();
-        for document in step.holdings.documents() {
-            missing.extend(step.holdings.missing_blobs(&document).into_iter().map(|hash| (document, hash)));
+        for document in &documents {
+            missing.extend(step.holdings.missing_blobs(document).into_iter().map(|hash| (*document, hash)));
         }
         for (document, hash) in self.blob_wants.keys() {
-            if !missing.contains(&(document, hash)) {
+            let searched = documents.contains(&document) || !step.holdings.holds(&document);
+            if searched && !missing.contains(&(document, hash)) {
                 self.blob_wants.remove(&document, &hash);
             }
         }

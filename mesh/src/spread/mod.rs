@@ -51,7 +51,8 @@ pub trait Holdings {
     /// Whether `peer` may hold `document`: only then is anything of it sent there.
     fn shares(&self, document: &DocumentId, peer: &NodeId) -> bool;
     /// Whether statements of a held `document` are taken from `peer`. A node that has only the beginning of a document
-    /// cannot know yet where else it is placed, and may want to believe less than it is willing to send.
+    /// cannot know yet where else it is placed, so it may take from more peers than it sends to: statements prove
+    /// themselves.
     fn takes(&self, document: &DocumentId, peer: &NodeId) -> bool {
         self.shares(document, peer)
     }
@@ -63,7 +64,8 @@ pub trait Holdings {
     fn bytes(&self, document: &DocumentId, id: &StatementId) -> Option<&[u8]>;
     /// The ids of a document's statements, sorted.
     fn ids(&self, document: &DocumentId) -> Vec<StatementId>;
-    /// A digest over the ids and the folded state of a document; must be cheap to ask for again while nothing changes.
+    /// A digest over the ids and the folded state of a document: of the same statements as [`Holdings::ids`] gives at
+    /// that moment, and cheap to ask for again while nothing changes.
     fn digest(&self, document: &DocumentId) -> [u8; 32];
     /// A ciphertext.
     fn blob(&self, document: &DocumentId, hash: &BlobHash) -> Option<&[u8]>;
@@ -217,7 +219,11 @@ pub struct Spread {
     scan_at: Boot,
     wants: Wants<StatementId>,
     blob_wants: Wants<BlobHash>,
+    /// When all documents are searched for missing ciphertexts.
     blobs_at: Boot,
+    /// Documents that got statements without their ciphertexts, and when those are searched.
+    bare: BTreeSet<DocumentId>,
+    bare_at: Boot,
     /// Whose turn it is to be asked first for a ciphertext.
     turn: u32,
     sessions: BTreeMap<(NodeId, DocumentId), Session>,
@@ -279,6 +285,8 @@ impl Spread {
             wants: Wants::default(),
             blob_wants: Wants::default(),
             blobs_at: never,
+            bare: BTreeSet::new(),
+            bare_at: never,
             turn: 0,
             sessions: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -429,7 +437,7 @@ impl Spread {
         let sessions = self.sessions.values().map(Session::deadline);
         let streams = self.streams.values().map(Stream::wake);
         let credits = self.credits.values().map(|credit| credit.due);
-        let fixed = [self.scan_at, self.blobs_at, self.announce_at];
+        let fixed = [self.scan_at, self.blobs_at, self.bare_at, self.announce_at];
         peers
             .chain(sessions)
             .chain(streams)

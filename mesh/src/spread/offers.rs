@@ -313,7 +313,8 @@ impl Spread {
         step.shuffle(&mut peers);
         let hashes = named_blobs(statement);
         if hashes.iter().any(|hash| step.holdings.blob(&document, hash).is_none()) {
-            self.blobs_at = self.blobs_at.min(step.now.plus(self.limits.announce_delay));
+            self.bare.insert(document);
+            self.bare_at = self.bare_at.min(step.now.plus(self.limits.announce_delay));
         }
         if from.is_some() {
             for peer in peers.into_iter().take(self.limits.announce_fanout) {

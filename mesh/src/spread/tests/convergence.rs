@@ -170,6 +170,22 @@ fn a_ciphertext_stored_after_its_statement_is_pushed() {
 }
 
 #[test]
+fn a_ciphertext_whose_push_was_lost_is_soon_pulled() {
+    let mut net = net(3, 18);
+    let document = net.history(&[0, 1, 2], 3);
+    net.connect();
+    net.run(2000);
+    let heads = net.nodes[0].replica.heads(&document);
+    let (statement, hash, blob) = net.version(document, heads);
+    net.submit(0, &statement);
+    net.weather.loss = 100;
+    net.store_blob(0, document, hash, blob);
+    net.weather.loss = 0;
+    net.run(2000);
+    assert!(net.nodes.iter().all(|node| node.replica.blob(&document, &hash).is_some()));
+}
+
+#[test]
 fn a_document_stays_where_it_is_placed() {
     let mut net = net(4, 12);
     let document = net.history(&[0, 1], 50);
