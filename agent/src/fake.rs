@@ -138,11 +138,14 @@ impl Conversation {
     }
 }
 
+/// What a node was asked, with the bodies.
+type Calls = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
 /// A node that runs until the test's process ends.
 pub struct FakeNode {
     pub address: SocketAddr,
     pub node: NodeId,
-    calls: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    calls: Calls,
 }
 
 impl FakeNode {

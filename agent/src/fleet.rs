@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use keymesh_wire::error::{Code, WireError};
+use keymesh_wire::error::Code;
 
 use crate::client::{Client, Trust};
 use crate::error::ClientError;
@@ -101,7 +101,7 @@ pub enum FleetError {
     #[error("{source}{}", Failures(.failures))]
     Refused {
         /// By whom, with the node's error.
-        source: ClientError,
+        source: Box<ClientError>,
         /// What failed elsewhere.
         failures: Vec<ClientError>,
     },
@@ -182,7 +182,7 @@ impl Fleet {
                 }
                 Err(Ending::Refused(source)) => {
                     failures.retain(|failure| failure.address() != source.address());
-                    return Err(FleetError::Refused { source, failures });
+                    return Err(FleetError::Refused { source: Box::new(source), failures });
                 }
                 Err(Ending::Over) => {}
             }
@@ -348,14 +348,6 @@ impl<T> Renewed<T> {
             Some((at, current)) if at.elapsed() < self.life => current.clone(),
             _ => made.insert((Instant::now(), Arc::new(make()))).1.clone(),
         }
-    }
-}
-
-/// The error of a node, for callers that show it alone.
-pub fn wire_error(error: &FleetError) -> Option<&WireError> {
-    match error {
-        FleetError::Refused { source: ClientError::Wire { source, .. }, .. } => Some(source),
-        FleetError::Refused { .. } | FleetError::NoAddresses | FleetError::Exhausted { .. } => None,
     }
 }
 

@@ -15,9 +15,12 @@ use keymesh_wire::ids::NodeId;
 use keymesh_wire::sign;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, ClientConnection, Resumption};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::{
+    CryptoProvider, GetRandomFailed, KeyProvider, SecureRandom, WebPkiSupportedAlgorithms, aws_lc_rs,
+};
+use rustls::sign::SigningKey;
 use rustls::{CertificateError, DigitallySignedStruct, Error, PeerIncompatible, SignatureScheme, StreamOwned};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use crate::certificate;
 use crate::timed::Timed;
@@ -47,8 +50,17 @@ fn config() -> Arc<ClientConfig> {
 }
 
 fn build() -> ClientConfig {
-    let provider =
-        CryptoProvider { kx_groups: vec![aws_lc_rs::kx_group::X25519MLKEM768], ..aws_lc_rs::default_provider() };
+    // Put together by hand: the default one refers to every algorithm there is, and a third of the program is theirs.
+    let provider = CryptoProvider {
+        cipher_suites: vec![
+            aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384,
+            aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256,
+        ],
+        kx_groups: vec![aws_lc_rs::kx_group::X25519MLKEM768],
+        signature_verification_algorithms: WebPkiSupportedAlgorithms { all: &[], mapping: &[] },
+        secure_random: &System,
+        key_provider: &NoKeys,
+    };
     let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has suites of TLS 1.3")
@@ -58,6 +70,26 @@ fn build() -> ClientConfig {
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.resumption = Resumption::disabled();
     config
+}
+
+/// The operating system's randomness.
+#[derive(Debug)]
+struct System;
+
+impl SecureRandom for System {
+    fn fill(&self, out: &mut [u8]) -> Result<(), GetRandomFailed> {
+        getrandom::fill(out).map_err(|_| GetRandomFailed)
+    }
+}
+
+/// This end shows no certificate, so it loads no key for one.
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(&self, _key: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
+        Err(Error::General("this end has no certificate".to_owned()))
+    }
 }
 
 /// Accepts every holder of an Ed25519 key.
