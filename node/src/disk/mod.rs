@@ -1,7 +1,7 @@
 //! A node's data directory.
 //!
 //! ```text
-//! DIR/node.lock       one process at a time
+//! DIR/node.lock       one process at a time                         [`lock`]
 //! DIR/store.redb      statements and the node's own state          [`redb_store`], behind the trait [`store::Store`]
 //! DIR/store.commits   the last acknowledged commit of the store
 //! DIR/slots/          shares, sealed, rewritable, erasable          [`slots`]

@@ -26,6 +26,8 @@ struct State {
     left: Option<u64>,
     /// True once an operation has failed for lack of power.
     off: bool,
+    /// True for a device that says it has synced and has not.
+    lies: bool,
 }
 
 #[derive(Debug)]
@@ -64,7 +66,12 @@ impl CutFile {
     /// A file with these bytes, all synced. The power goes at the operation after the next `left`.
     pub(crate) fn new(bytes: Vec<u8>, left: Option<u64>) -> Self {
         let (synced, unsynced) = (bytes.clone(), Vec::new());
-        Self(Arc::new(Mutex::new(State { synced, unsynced, seen: bytes, left, off: false })))
+        Self(Arc::new(Mutex::new(State { synced, unsynced, seen: bytes, left, off: false, lies: false })))
+    }
+
+    /// From now on syncs succeed without doing anything.
+    pub(crate) fn lie(&self) {
+        self.lock().lies = true;
     }
 
     /// What is found when the power is back.
@@ -76,7 +83,7 @@ impl CutFile {
             operation.apply(&mut bytes, &mut || match fate {
                 0 => false,
                 1 => true,
-                _ => rng.next_u32() % 2 == 0,
+                _ => rng.next_u32().is_multiple_of(2),
             });
         }
         bytes
@@ -107,6 +114,9 @@ impl CutFile {
         if let Err(error) = state.spend() {
             state.off = true;
             return Err(error);
+        }
+        if state.lies {
+            return Ok(());
         }
         for operation in std::mem::take(&mut state.unsynced) {
             operation.apply(&mut state.synced, &mut || true);

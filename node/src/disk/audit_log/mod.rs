@@ -13,7 +13,7 @@ mod medium;
 pub mod reader;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -25,6 +25,7 @@ pub use self::reader::{Record, Records, TornTail};
 use self::writer::{Request, Shown, Tail, Writer};
 use super::error::DiskError;
 use super::files;
+use super::lock::DirLock;
 
 /// The state of the chain after a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,14 +75,16 @@ pub struct AuditLog {
     shown: Arc<Mutex<Shown>>,
     torn: Option<TornTail>,
     thread: Option<JoinHandle<()>>,
-    dir: std::path::PathBuf,
+    dir: PathBuf,
+    /// Two writers of one log would be the end of it, also within this process.
+    _lock: DirLock,
 }
 
 /// An append that is under way.
 #[derive(Debug)]
 pub struct Pending {
     answer: oneshot::Receiver<Result<Appended, DiskError>>,
-    dir: std::path::PathBuf,
+    dir: PathBuf,
 }
 
 impl Pending {
@@ -104,36 +107,17 @@ impl AuditLog {
         Self::open_with(dir, options, medium::real())
     }
 
-    fn open_with(dir: &Path, options: &Options, mut opener: Opener) -> Result<Self, DiskError> {
+    fn open_with(dir: &Path, options: &Options, opener: Opener) -> Result<Self, DiskError> {
         files::make_dir(dir)?;
-        let mut records = Records::open(dir, options.log_id, options.expected)?;
-        let head = records.verify()?;
-        let (number, end, mark) = match records.position() {
-            Some(position) => position,
-            None => {
-                writer::create_file(dir, &options.log_id, 1, head)?;
-                (1, frame::HEADER, None)
-            }
-        };
-        let file = Tail::open(dir, number, end, head, mark, &mut opener)?;
-        let shown = Arc::new(Mutex::new(Shown { head, stopped: None, syncs: 0 }));
+        let lock = DirLock::take(dir)?;
+        let (writer, torn) = prepare(dir, options, opener)?;
+        let shown = writer.shown.clone();
         let (requests, queue) = mpsc::channel(options.queue.max(1));
-        let writer = Writer {
-            dir: dir.to_path_buf(),
-            log_id: options.log_id,
-            file_limit: options.file_limit,
-            reserve: options.reserve,
-            opener,
-            shown: shown.clone(),
-            file,
-            head,
-        };
         let thread = std::thread::Builder::new()
             .name("audit log".to_owned())
             .spawn(move || writer.run(queue))
             .map_err(DiskError::io(dir, "starting the writer's thread"))?;
-        let torn = records.torn_tail().cloned();
-        Ok(Self { requests: Some(requests), shown, torn, thread: Some(thread), dir: dir.to_path_buf() })
+        Ok(Self { requests: Some(requests), shown, torn, thread: Some(thread), dir: dir.to_path_buf(), _lock: lock })
     }
 
     /// Appends a record and waits until it is on stable storage. Waits for a place in the queue, too.
@@ -209,7 +193,32 @@ impl Drop for AuditLog {
     }
 }
 
-fn gone(dir: std::path::PathBuf) -> DiskError {
+/// Verifies what is there, creates the first file if there is none, and makes the end ready to grow.
+fn prepare(dir: &Path, options: &Options, mut opener: Opener) -> Result<(Writer, Option<TornTail>), DiskError> {
+    let mut records = Records::open(dir, options.log_id, options.expected)?;
+    let head = records.verify()?;
+    let (number, end, mark) = match records.position() {
+        Some(position) => position,
+        None => {
+            writer::create_file(dir, &options.log_id, 1, head)?;
+            (1, frame::HEADER, None)
+        }
+    };
+    let file = Tail::open(dir, number, end, head, mark, &mut opener)?;
+    let writer = Writer {
+        dir: dir.to_path_buf(),
+        log_id: options.log_id,
+        file_limit: options.file_limit,
+        reserve: options.reserve,
+        opener,
+        shown: Arc::new(Mutex::new(Shown { head, stopped: None, syncs: 0 })),
+        file,
+        head,
+    };
+    Ok((writer, records.torn_tail().cloned()))
+}
+
+fn gone(dir: PathBuf) -> DiskError {
     DiskError::AuditStopped { path: dir, what: "its writer has ended".to_owned() }
 }
 

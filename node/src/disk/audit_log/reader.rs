@@ -7,7 +7,7 @@
 //! pass it as `expected`.
 
 use std::fs::{self, File};
-use std::io::{BufReader, ErrorKind, Read};
+use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::frame::{self, Begin, FRAME, FileHeader, HEADER, Mark};
@@ -62,6 +62,8 @@ struct Open {
     reader: BufReader<File>,
     offset: u64,
     mark: Option<Mark>,
+    /// True if it was opened, or opened again, after the next file had been begun: nothing more is appended to it.
+    settled: bool,
 }
 
 impl Records {
@@ -102,11 +104,7 @@ impl Records {
     /// A file removed from the middle or the front is named before anything is read.
     fn check_names(&self) -> Result<(), DiskError> {
         let mut numbers: Vec<u32> = Vec::new();
-        let listing = match fs::read_dir(&self.dir) {
-            Ok(listing) => listing,
-            Err(error) => return Err(DiskError::io(&self.dir, "listing")(error)),
-        };
-        for entry in listing {
+        for entry in fs::read_dir(&self.dir).map_err(DiskError::io(&self.dir, "listing"))? {
             let name = entry.map_err(DiskError::io(&self.dir, "listing"))?.file_name();
             let number = name.to_str().and_then(|name| name.strip_suffix(".log")).and_then(|name| name.parse().ok());
             numbers.extend(number.filter(|number| self.dir.join(file_name(*number)).file_name() == Some(&*name)));
@@ -143,7 +141,7 @@ impl Records {
             let what = format!("the file continues record {}, not record {}", header.first_seq - 1, self.head.seq);
             return Err(self.tampered(&path, 0, &what));
         }
-        Ok(Some(Open { path, number, reader, offset: HEADER, mark: Mark::newest(&bytes) }))
+        Ok(Some(Open { path, number, reader, offset: HEADER, mark: Mark::newest(&bytes), settled: false }))
     }
 
     fn tampered(&self, file: &Path, offset: u64, what: &str) -> DiskError {
@@ -184,6 +182,12 @@ impl Records {
                     None => self.tampered(&path, offset, "the record was removed"),
                 });
             }
+            let next_path = self.dir.join(file_name(file.number + 1));
+            if !file.settled && next_path.try_exists().map_err(DiskError::io(&next_path, "looking for it"))? {
+                // A live writer may have appended here after the end was seen, and then gone on to the next file.
+                file.settle().map_err(DiskError::io(&path, "reading"))?;
+                continue;
+            }
             let (number, closed) = (file.number, file.mark.is_some_and(|mark| mark.closed));
             match self.open_file(number + 1)? {
                 Some(_) if what.is_some() => {
@@ -191,8 +195,7 @@ impl Records {
                 }
                 Some(next) => self.file = Some(next),
                 None if closed => {
-                    let file = self.dir.join(file_name(number + 1));
-                    return Err(self.tampered(&file, 0, "the file is missing although the one before was closed"));
+                    return Err(self.tampered(&next_path, 0, "the file is missing although the one before was closed"));
                 }
                 None => {
                     let what = match what {
@@ -244,6 +247,19 @@ enum Found {
 }
 
 impl Open {
+    /// Reads mark and records anew from where the reading stands.
+    fn settle(&mut self) -> std::io::Result<()> {
+        let file = self.reader.get_mut();
+        let mut header = vec![0; HEADER as usize];
+        file.seek(SeekFrom::Start(0))?;
+        file.read_exact(&mut header)?;
+        self.mark = Mark::newest(&header);
+        // Seeking through the buffer empties it.
+        self.reader.seek(SeekFrom::Start(self.offset))?;
+        self.settled = true;
+        Ok(())
+    }
+
     fn next(&mut self, head: &Head) -> std::io::Result<Found> {
         let mut begin = Vec::with_capacity(FRAME);
         self.reader.by_ref().take(FRAME as u64).read_to_end(&mut begin)?;
@@ -274,7 +290,6 @@ impl Open {
 
 /// True if nothing but zeros follows `offset`.
 fn rest_is_empty(path: &Path, offset: u64) -> Result<bool, DiskError> {
-    use std::io::{Seek, SeekFrom};
     let empty = || {
         let mut file = File::open(path)?;
         file.seek(SeekFrom::Start(offset))?;

@@ -1,6 +1,6 @@
 //! The audit log: sharing a sync, telling a crash from tampering, and stopping in time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -332,7 +332,7 @@ fn a_rotated_log_is_one_chain_and_a_missing_file_is_named() {
         append(&AuditLog::open(dir.path(), &small).unwrap(), upto);
     }
     assert_whole(dir.path(), 200);
-    let files = fs::read_dir(dir.path()).unwrap().count() as u32;
+    let files = read(dir.path()).iter().map(|record| record.file.clone()).collect::<BTreeSet<_>>().len() as u32;
     assert!(files >= 4, "{files} files");
     let path = |number: u32| dir.path().join(file_name(number));
     for missing in 1..=files {
@@ -374,25 +374,34 @@ fn every_acknowledged_record_survives_a_power_cut() {
         let mut upto = 0;
         for life in 0..4 {
             let files: Arc<Mutex<BTreeMap<PathBuf, CutFile>>> = Arc::default();
-            let lives = rng.next_u32() % 60;
+            // Each further file lives half as long, so that the power goes in the end.
+            let mut left = u64::from(rng.next_u32() % 60);
             let opener: Opener = Box::new({
                 let files = files.clone();
                 move |path| {
-                    let file = CutFile::new(fs::read(path)?, Some(u64::from(lives)));
+                    let file = CutFile::new(fs::read(path)?, Some(left));
+                    left /= 2;
                     files.lock().unwrap().insert(path.to_path_buf(), file.clone());
                     Ok(Box::new(file) as Box<dyn Medium>)
                 }
             });
-            match AuditLog::open_with(dir.path(), &options, opener) {
-                Ok(log) => {
-                    assert!(log.head().seq >= upto, "seed {seed}, life {life}: {} of {upto}", log.head().seq);
-                    torn += u32::from(log.torn_tail().is_some());
-                    upto = log.head().seq;
+            // Without its thread, so that the seed decides which records share a write.
+            match prepare(dir.path(), &options, opener) {
+                Ok((mut writer, tail)) => {
+                    assert!(writer.head.seq >= upto, "seed {seed}, life {life}: {} of {upto}", writer.head.seq);
+                    torn += u32::from(tail.is_some());
+                    upto = writer.head.seq;
                     'power: loop {
                         let group = u64::from(1 + rng.next_u32() % 30);
-                        let pending: Vec<_> = (1..=group).map(|n| log.try_append(payload(upto + n))).collect();
-                        for pending in pending {
-                            match pending.unwrap().wait() {
+                        let (batch, answers): (Vec<_>, Vec<_>) = (1..=group)
+                            .map(|n| {
+                                let (answer, receiver) = oneshot::channel();
+                                (Request { payload: payload(upto + n), answer }, receiver)
+                            })
+                            .unzip();
+                        writer.serve(batch);
+                        for answer in answers {
+                            match answer.blocking_recv().unwrap() {
                                 Ok(appended) => {
                                     upto = appended.seq;
                                     acknowledged += 1;
@@ -417,4 +426,41 @@ fn every_acknowledged_record_survives_a_power_cut() {
     }
     println!("300 power cuts: {acknowledged} records acknowledged, {torn} unfinished writes cut off");
     assert!(acknowledged > 1000 && torn > 20, "{acknowledged} acknowledged, {torn} torn");
+}
+
+#[test]
+fn the_power_cut_test_would_notice_a_device_that_lies_about_syncing() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()).unwrap());
+    let path = dir.path().join(file_name(1));
+    let file = CutFile::new(fs::read(&path).unwrap(), None);
+    file.lie();
+    let opener: Opener = Box::new({
+        let file = file.clone();
+        move |_| Ok(Box::new(file.clone()) as Box<dyn Medium>)
+    });
+    append(&AuditLog::open_with(dir.path(), &options(), opener).unwrap(), 20);
+    let lost = (0..20).filter(|seed| {
+        fs::write(&path, file.cut(&mut ChaCha20Rng::seed_from_u64(*seed))).unwrap();
+        Records::open(dir.path(), ID, None).and_then(|mut records| records.verify()).map_or(true, |head| head.seq < 20)
+    });
+    assert!(lost.count() > 10);
+}
+
+#[test]
+fn a_log_that_is_being_written_reads_without_a_false_alarm() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = AuditLog::open(dir.path(), &Options { file_limit: 8 * 1024, ..options() }).unwrap();
+    assert!(matches!(open(dir.path()), Err(DiskError::Locked { .. })));
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| append(&log, 1500));
+        let mut seen = 0;
+        while !writer.is_finished() {
+            let least = log.head().seq;
+            let head = Records::open(dir.path(), ID, None).unwrap().verify().unwrap();
+            assert!(head.seq >= least.max(seen), "{} of {least}", head.seq);
+            seen = head.seq;
+        }
+    });
+    assert_whole(dir.path(), 1500);
 }

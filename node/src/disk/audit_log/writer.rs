@@ -146,7 +146,8 @@ impl Writer {
         let _ = self.file.medium.sync();
     }
 
-    fn serve(&mut self, batch: Vec<Request>) {
+    /// Writes a batch, waits for the device once, and answers everybody in it.
+    pub(super) fn serve(&mut self, batch: Vec<Request>) {
         let stopped = self.shown().stopped.clone();
         let result = match stopped {
             Some(what) => Err(Refusal::Stop(what)),
