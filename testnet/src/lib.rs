@@ -1,3 +1,16 @@
-//! Real keymesh processes with faults: the demo and its metadata service.
+//! Real keymesh processes with faults: a supervisor, the demo, and the emulated metadata service.
+//!
+//! Everything here acts like a user: it starts the programs, runs their commands and reads what they print. Only faults
+//! (a cut between zones, a killed or held process) and searches (a process's memory, the files of a disk) go past them.
+//! What is seen is real; what is simulated with a clock and a seed lives in `keymesh-sim`.
 
+pub mod binaries;
+pub mod error;
 pub mod metadata;
+pub mod packages;
+pub mod process;
+pub mod report;
+pub mod search;
+pub mod testnet;
+pub mod tool;
+pub mod topology;

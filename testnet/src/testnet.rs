@@ -1,0 +1,485 @@
+//! A mesh of real processes on this machine, and the people who run it.
+//!
+//! Everything is done with the programs' own commands, on files below one folder: a folder for each node, `people/` with
+//! key files, `context.toml` of the command line, `logs/`, and `commands.log` with every command that was run. Nothing is
+//! left running when the [`Testnet`] is dropped; its temporary folder goes, too, unless one was named.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use keymesh_agent::client::{Client, Trust};
+use keymesh_agent::error::ClientError;
+use keymesh_wire::api::{DocumentStatus, NodeInfo, Status};
+use keymesh_wire::ids::{DocumentId, MeshId, NodeId};
+use keymesh_wire::membership::Members;
+use serde_json::{Value, json};
+
+use crate::binaries::Binaries;
+use crate::error::TestnetError;
+use crate::process::Process;
+use crate::tool::{Json, Tool};
+use crate::topology::{self, Addresses, Place};
+
+/// How long a node may take to start.
+const START: Duration = Duration::from_secs(20);
+/// How long one question to a node may take.
+const ASK: Duration = Duration::from_secs(5);
+/// How often something awaited is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A node.
+#[derive(Debug)]
+pub struct Node {
+    /// Where it runs.
+    pub place: Place,
+    /// Its addresses.
+    pub addresses: Addresses,
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Its id, once its folder is set up.
+    pub id: Option<NodeId>,
+    process: Option<Process>,
+}
+
+/// A mesh of real processes.
+#[derive(Debug)]
+pub struct Testnet {
+    /// The programs.
+    pub binaries: Binaries,
+    /// The folder everything is in.
+    pub dir: PathBuf,
+    /// The nodes.
+    pub nodes: Vec<Node>,
+    /// The mesh, once it is founded.
+    pub mesh: Option<MeshId>,
+    cli: Tool,
+    // Last, so that processes end before their folder goes.
+    temporary: Option<tempfile::TempDir>,
+}
+
+impl Testnet {
+    /// Folders and addresses for nodes in `places`; nothing runs yet. `dir` must be new or empty; absent, a temporary
+    /// folder is made.
+    ///
+    /// # Errors
+    /// [`TestnetError::Io`], also if `dir` holds something.
+    pub fn new(binaries: Binaries, places: &[Place], dir: Option<&Path>) -> Result<Self, TestnetError> {
+        let (dir, temporary) = match dir {
+            Some(dir) => {
+                fs::create_dir_all(dir).map_err(TestnetError::io("make", dir))?;
+                let mut entries = fs::read_dir(dir).map_err(TestnetError::io("list", dir))?;
+                if entries.next().is_some() {
+                    return Err(TestnetError::Unexpected(format!("{} is not empty; name a new folder", dir.display())));
+                }
+                (dir.canonicalize().map_err(TestnetError::io("find", dir))?, None)
+            }
+            None => {
+                let made = tempfile::Builder::new().prefix("keymesh-testnet-").tempdir();
+                let made = made.map_err(TestnetError::io("make a folder in", std::env::temp_dir()))?;
+                (made.path().to_owned(), Some(made))
+            }
+        };
+        for folder in ["people", "logs", "instances"] {
+            let path = dir.join(folder);
+            fs::create_dir(&path).map_err(TestnetError::io("make", path))?;
+        }
+        let nodes = places.iter().zip(topology::addresses(places.len())?);
+        let nodes = nodes.map(|(place, addresses)| Node {
+            place: *place,
+            addresses,
+            dir: dir.join(place.name),
+            id: None,
+            process: None,
+        });
+        let cli = Tool::new(&binaries.keymesh, &dir.join("commands.log"));
+        let cli = cli.with(["--context".as_ref(), dir.join("context.toml").as_os_str(), "--json".as_ref()]);
+        Ok(Self { nodes: nodes.collect(), mesh: None, cli, temporary, dir, binaries })
+    }
+
+    /// Leaves the folder in place when this goes.
+    pub fn keep_folder(&mut self) {
+        if let Some(temporary) = self.temporary.take() {
+            self.dir = temporary.keep();
+        }
+    }
+
+    /// The command line, in this mesh's context.
+    pub fn cli(&self) -> &Tool {
+        &self.cli
+    }
+
+    /// The command line as one of the people.
+    pub fn cli_as(&self, person: &str) -> Tool {
+        self.cli.with(["--as".as_ref(), self.key_of(person).as_os_str()])
+    }
+
+    /// The command line as one of the people, asking only these nodes.
+    pub fn cli_at(&self, person: &str, nodes: &[usize]) -> Tool {
+        let doors = nodes.iter().map(|index| format!("--node={}", self.pinned(*index)));
+        self.cli_as(person).with(doors)
+    }
+
+    fn pinned(&self, index: usize) -> String {
+        let node = &self.nodes[index];
+        node.id.map_or_else(|| node.addresses.door.to_string(), |id| format!("{}={id}", node.addresses.door))
+    }
+
+    /// A person's key file.
+    pub fn key_of(&self, person: &str) -> PathBuf {
+        self.dir.join("people").join(format!("{person}.key"))
+    }
+
+    /// Makes a person's key. Returns the person's id.
+    ///
+    /// # Errors
+    /// [`TestnetError`].
+    pub fn new_person(&self, name: &str) -> Result<String, TestnetError> {
+        let file = self.key_of(name);
+        self.cli
+            .json(["person".as_ref(), "new".as_ref(), name.as_ref(), "--out".as_ref(), file.as_os_str()])?
+            .text("/principal")
+    }
+
+    /// Begins the mesh: its people's keys and its genesis, signed by the first founder.
+    ///
+    /// # Errors
+    /// [`TestnetError`].
+    pub fn found(&mut self, name: &str, founders: &[&str], endorsements: usize) -> Result<Json, TestnetError> {
+        let mut line: Vec<String> = ["mesh", "found", "--name", name].map(str::to_owned).into();
+        for founder in founders {
+            self.new_person(founder)?;
+            line.push(format!("--founder={founder}={}", self.key_of(founder).display()));
+        }
+        line.push(format!("--endorsements={endorsements}"));
+        line.push(format!("--out={}", self.genesis().display()));
+        let founded = self.cli_as(founders[0]).json(&line)?;
+        self.mesh = Some(parsed(&founded.text("/mesh")?)?);
+        Ok(founded)
+    }
+
+    fn genesis(&self) -> PathBuf {
+        self.dir.join("mesh.genesis")
+    }
+
+    /// Sets up every node's folder: configuration, key, invite. Faults are allowed, as this is a test network.
+    ///
+    /// # Errors
+    /// [`TestnetError`].
+    pub fn init_nodes(&mut self) -> Result<(), TestnetError> {
+        let genesis = self.genesis();
+        for node in &mut self.nodes {
+            let flag = |name: &str, value: &dyn std::fmt::Display| format!("--{name}={value}");
+            let made = self.cli.json([
+                "node".to_owned(),
+                "init".to_owned(),
+                flag("dir", &node.dir.display()),
+                flag("genesis", &genesis.display()),
+                flag("name", &node.place.name),
+                flag("zone", &node.place.zone),
+                flag("mesh-listen", &node.addresses.mesh),
+                flag("door-listen", &node.addresses.door),
+            ])?;
+            node.id = Some(parsed(&made.text("/node")?)?);
+            let config = node.dir.join("node.toml");
+            let text = fs::read_to_string(&config).map_err(TestnetError::io("read", &config))?;
+            let allowed = text.replace("allow_faults = false", "allow_faults = true");
+            fs::write(&config, allowed).map_err(TestnetError::io("write", &config))?;
+        }
+        Ok(())
+    }
+
+    /// The place of the node of this name.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn at(&self, name: &str) -> usize {
+        let place = self.nodes.iter().position(|node| node.place.name == name);
+        place.unwrap_or_else(|| panic!("the topology has no node {name}"))
+    }
+
+    /// The places of all nodes.
+    pub fn all(&self) -> Vec<usize> {
+        (0..self.nodes.len()).collect()
+    }
+
+    /// The places of all nodes but one.
+    pub fn others(&self, than: usize) -> Vec<usize> {
+        self.all().into_iter().filter(|index| *index != than).collect()
+    }
+
+    /// The names of these nodes.
+    pub fn names(&self, nodes: &[usize]) -> Vec<&'static str> {
+        nodes.iter().map(|index| self.nodes[*index].place.name).collect()
+    }
+
+    /// The name of a node by its id.
+    pub fn name_of(&self, id: &NodeId) -> String {
+        let node = self.nodes.iter().find(|node| node.id.as_ref() == Some(id));
+        node.map_or_else(|| id.to_string(), |node| node.place.name.to_owned())
+    }
+
+    /// The process ids of all nodes that were started, by name.
+    pub fn pids(&self) -> Value {
+        let running = self.nodes.iter().filter_map(|node| Some((node.place.name.to_owned(), node.pid()?.into())));
+        Value::Object(running.collect())
+    }
+
+    /// Starts a node's process without waiting for it.
+    ///
+    /// # Errors
+    /// [`TestnetError::Io`].
+    pub fn spawn(&mut self, index: usize) -> Result<(), TestnetError> {
+        let node = &mut self.nodes[index];
+        let mut command = Command::new(&self.binaries.keymesh);
+        command.arg("run").arg("--config").arg(node.dir.join("node.toml"));
+        let log = self.dir.join("logs").join(format!("{}.log", node.place.name));
+        node.process = Some(Process::spawn(node.place.name, command, &log)?);
+        Ok(())
+    }
+
+    /// Starts these nodes and waits until each answers at its door. Returns the longest time one took.
+    ///
+    /// # Errors
+    /// [`TestnetError::Ended`] with the last lines of its log if one does not stay up.
+    pub fn start(&mut self, nodes: &[usize]) -> Result<Duration, TestnetError> {
+        let started = Instant::now();
+        for index in nodes {
+            self.spawn(*index)?;
+        }
+        for index in nodes {
+            self.wait_answering(*index)?;
+        }
+        Ok(started.elapsed())
+    }
+
+    fn wait_answering(&mut self, index: usize) -> Result<(), TestnetError> {
+        let until = Instant::now() + START;
+        loop {
+            let node = &mut self.nodes[index];
+            if let Some(process) = &mut node.process {
+                process.expect_running()?;
+            }
+            match node.client().and_then(|mut client| client.get_json::<NodeInfo>("/v1/node")) {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > until => {
+                    let what = format!("an answer of {}", node.place.name);
+                    return Err(TestnetError::Waited { what, seconds: START.as_secs(), last: error.to_string() });
+                }
+                Err(_) => thread::sleep(LOOK),
+            }
+        }
+    }
+
+    /// A node's process.
+    ///
+    /// # Panics
+    /// If it was never started.
+    pub fn process(&mut self, index: usize) -> &mut Process {
+        self.nodes[index].process.as_mut().unwrap_or_else(|| panic!("node {index} was never started"))
+    }
+
+    /// Holds these nodes (`SIGSTOP`): as good as gone, their memory and connections kept.
+    pub fn hold(&mut self, nodes: &[usize]) {
+        nodes.iter().for_each(|index| self.process(*index).hold());
+    }
+
+    /// Lets held nodes go on.
+    pub fn resume(&mut self, nodes: &[usize]) {
+        nodes.iter().for_each(|index| self.process(*index).resume());
+    }
+
+    /// Kills these nodes (`SIGKILL`).
+    pub fn kill(&mut self, nodes: &[usize]) {
+        nodes.iter().for_each(|index| self.process(*index).kill());
+    }
+
+    /// Tells each node to keep no connection to nodes outside its own group; nodes in no group are cut from all.
+    /// One group with everybody heals.
+    ///
+    /// # Errors
+    /// [`TestnetError::Client`].
+    pub fn cut(&self, groups: &[&[usize]]) -> Result<(), TestnetError> {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let mine = groups.iter().find(|group| group.contains(&index)).copied().unwrap_or_default();
+            let away = self.nodes.iter().enumerate().filter(|(other, _)| *other != index && !mine.contains(other));
+            let away: Vec<NodeId> = away.filter_map(|(_, other)| other.id).collect();
+            let _done: Value = node.client()?.post_json("/v1/testing/cut", &json!({ "nodes": away }))?;
+        }
+        Ok(())
+    }
+
+    /// What a node says of itself.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn status(&self, index: usize) -> Result<Status, ClientError> {
+        self.nodes[index].client()?.get_json("/v1/status")
+    }
+
+    /// Waits until each of these nodes has connections to all the others of them. Returns how long it took.
+    ///
+    /// # Errors
+    /// [`TestnetError::Waited`].
+    pub fn wait_connected(&self, nodes: &[usize], within: Duration) -> Result<Duration, TestnetError> {
+        let ids: Vec<NodeId> = nodes.iter().filter_map(|index| self.nodes[*index].id).collect();
+        self.wait("connections between all nodes", within, || {
+            for index in nodes {
+                let status = self.status(*index)?;
+                let reached = |id: &NodeId| status.peers.iter().any(|peer| peer.node == *id && peer.reachable);
+                if let Some(missing) = ids.iter().find(|id| Some(**id) != self.nodes[*index].id && !reached(id)) {
+                    let (from, to) = (self.nodes[*index].place.name, self.name_of(missing));
+                    return Ok(Err(format!("{from} does not reach {to}")));
+                }
+            }
+            Ok(Ok(()))
+        })
+    }
+
+    /// Waits until all of these nodes that hold a document hold the same of it, and at least one and all of them hold
+    /// something. Returns how long it took.
+    ///
+    /// # Errors
+    /// [`TestnetError::Waited`] with the first document that differs.
+    pub fn wait_equal(&self, nodes: &[usize], within: Duration) -> Result<Duration, TestnetError> {
+        self.wait("equal digests", within, || Ok(difference(&self.documents(nodes)?)))
+    }
+
+    /// Every document at each of these nodes, by the node's name.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn documents(&self, nodes: &[usize]) -> Result<Vec<(&'static str, Vec<DocumentStatus>)>, ClientError> {
+        nodes.iter().map(|index| Ok((self.nodes[*index].place.name, self.status(*index)?.documents))).collect()
+    }
+
+    /// Looks again and again until `look` sees what is awaited; it returns what it saw instead. A node that does not
+    /// answer is looked at again.
+    ///
+    /// # Errors
+    /// [`TestnetError::Waited`] with what was seen last.
+    pub fn wait(
+        &self,
+        what: &str,
+        within: Duration,
+        mut look: impl FnMut() -> Result<Result<(), String>, TestnetError>,
+    ) -> Result<Duration, TestnetError> {
+        let started = Instant::now();
+        loop {
+            let seen = match look() {
+                Ok(Ok(())) => return Ok(started.elapsed()),
+                Ok(Err(seen)) => seen,
+                Err(TestnetError::Client(error)) => error.to_string(),
+                Err(error) => return Err(error),
+            };
+            if started.elapsed() > within {
+                return Err(TestnetError::Waited { what: what.to_owned(), seconds: within.as_secs(), last: seen });
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// The doors of these nodes as the agent takes them, `ZONE=IP:PORT`.
+    pub fn doors(&self, nodes: &[usize]) -> Vec<String> {
+        let door = |index: &usize| format!("{}={}", self.nodes[*index].place.zone, self.nodes[*index].addresses.door);
+        nodes.iter().map(door).collect()
+    }
+
+    /// The signed membership, as a node shows it.
+    ///
+    /// # Errors
+    /// [`TestnetError`].
+    pub fn members(&self) -> Result<Arc<Members>, TestnetError> {
+        let mesh = self.mesh.ok_or_else(|| TestnetError::Unexpected("the mesh is not founded yet".into()))?;
+        let client = Client::connect(self.nodes[0].addresses.door, &Trust::Mesh(mesh), ASK)?;
+        client.members().cloned().ok_or_else(|| TestnetError::Unexpected("no membership was shown".into()))
+    }
+}
+
+impl Node {
+    /// A connection to its door, pinned to its key.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn client(&self) -> Result<Client, ClientError> {
+        let id = self.id.unwrap_or_else(|| panic!("{} was not set up", self.place.name));
+        Client::connect(self.door(), &Trust::Pinned(id), ASK)
+    }
+
+    /// Where its door is.
+    pub fn door(&self) -> SocketAddr {
+        self.addresses.door
+    }
+
+    /// Its process id, once it was started.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
+    /// Its log.
+    pub fn log(&self) -> Option<&Path> {
+        self.process.as_ref().map(Process::log)
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+}
+
+/// The first document in which nodes that hold it differ.
+fn difference(held: &[(&'static str, Vec<DocumentStatus>)]) -> Result<(), String> {
+    let mut seen: Vec<(DocumentId, &str, &DocumentStatus)> = Vec::new();
+    for (name, documents) in held {
+        if documents.is_empty() {
+            return Err(format!("{name} holds nothing"));
+        }
+        for document in documents {
+            match seen.iter().find(|(id, ..)| *id == document.document) {
+                Some((_, other, first)) if first.digest != document.digest => {
+                    let name = (&document.name, name);
+                    return Err(format!(
+                        "{} differs: {other} has {} statements, {} has {}",
+                        name.0, first.statements, name.1, document.statements
+                    ));
+                }
+                Some(_) => {}
+                None => seen.push((document.document, name, document)),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, TestnetError> {
+    text.parse().map_err(|error| TestnetError::Unexpected(format!("`{text}` is not the id it should be: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(id: u8, digest: &str) -> DocumentStatus {
+        DocumentStatus {
+            document: DocumentId::from_bytes([id; 32]),
+            name: format!("d{id}"),
+            statements: 3,
+            digest: digest.to_owned(),
+            heads: Vec::new(),
+            waiting: 0,
+        }
+    }
+
+    #[test]
+    fn a_document_counts_as_equal_only_where_it_is_held() {
+        let both = [("a", vec![document(1, "x"), document(2, "y")]), ("b", vec![document(1, "x")])];
+        assert_eq!(difference(&both), Ok(()));
+        let differ = [("a", vec![document(1, "x")]), ("b", vec![document(1, "z")])];
+        assert!(difference(&differ).is_err_and(|seen| seen.starts_with("d1 differs: a")));
+        assert!(difference(&[("a", Vec::new())]).is_err());
+    }
+}
