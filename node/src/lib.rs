@@ -2,6 +2,9 @@
 
 pub mod config;
 pub mod disk;
+pub mod doors;
 pub mod hardening;
 pub mod keyfile;
+pub mod ops;
+pub mod runtime;
 pub mod transport;

@@ -1,0 +1,90 @@
+//! Releases from leased keyrings.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use keymesh_mesh::release::{Decision, GrantError, Recorded, ReleaseRequest, decide};
+use keymesh_mesh::replica::Input;
+use keymesh_wire::error::{Code, WireError};
+use keymesh_wire::ids::VersionId;
+use keymesh_wire::secret::SecretBytes;
+
+use super::{Allowance, Node, PATIENCE, served};
+use crate::runtime::clock;
+use crate::runtime::core::Command;
+
+/// A key on its way to whoever may have it; the door seals it to the session.
+#[derive(Debug)]
+pub struct Released {
+    /// The data key.
+    pub key: SecretBytes,
+    /// The version.
+    pub version: VersionId,
+    /// The record that is on disk.
+    pub recorded: Recorded,
+}
+
+impl Node {
+    /// Releases a key: decides on the current view, waits for a lease if one is needed, and opens the key once the record
+    /// is durable.
+    ///
+    /// # Errors
+    /// [`WireError::refused`] for whoever has no right, whatever the reason, always after its record is durable;
+    /// [`Code::QuorumUnavailable`] if no lease can be had; [`Code::Unavailable`], [`Code::Throttled`],
+    /// [`Code::NotServedHere`].
+    pub async fn release(&self, request: &ReleaseRequest, allowance: &Allowance) -> Result<Released, WireError> {
+        let started = Instant::now();
+        self.must_be_well()?;
+        loop {
+            let mut published = self.published.subscribe();
+            let view = self.view();
+            served(&view, &request.tenant)?;
+            let (decision, record) = decide(&view, request, clock::now());
+            match decision {
+                Decision::Release(grant) => {
+                    let version = grant.version();
+                    let recorded = self.audit.record(&record).await?;
+                    let key = grant.open(&recorded, clock::now()).map_err(|error| self.fruitless(request, error))?;
+                    self.metrics.releases.fetch_add(1, Ordering::Relaxed);
+                    self.metrics.release_time.observe(started.elapsed());
+                    return Ok(Released { key, version, recorded });
+                }
+                Decision::Refuse => {
+                    self.may_refuse(allowance)?;
+                    self.audit.record(&record).await?;
+                    self.metrics.refusals.fetch_add(1, Ordering::Relaxed);
+                    return Err(WireError::refused());
+                }
+                Decision::NeedLease { keyring } => {
+                    let wish = Command::Input(Input::WantLease { tenant: request.tenant, keyring });
+                    let wait = PATIENCE.saturating_sub(started.elapsed());
+                    let lease = async {
+                        self.commands.send(wish).await.ok()?;
+                        loop {
+                            published.changed().await.ok()?;
+                            if self.view().leases.contains_key(&(request.tenant, keyring)) {
+                                return Some(());
+                            }
+                        }
+                    };
+                    if !matches!(tokio::time::timeout(wait, lease).await, Ok(Some(()))) {
+                        let what = "this node has no lease and could not get one in time; try again or ask another";
+                        return Err(WireError::new(Code::QuorumUnavailable, what));
+                    }
+                }
+            }
+        }
+    }
+
+    fn fruitless(&self, request: &ReleaseRequest, error: GrantError) -> WireError {
+        match error {
+            GrantError::LeaseEnded => {
+                WireError::new(Code::QuorumUnavailable, "the lease ended before the key left; try again")
+            }
+            GrantError::Ciphertext(_) => {
+                self.warn(format!("{} cannot be opened: {error}", request.key));
+                WireError::new(Code::Internal, "the stored key cannot be opened; an operator has to look at it")
+            }
+        }
+    }
+}

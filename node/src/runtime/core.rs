@@ -1,0 +1,249 @@
+//! The thread that steps the core.
+//!
+//! It takes whatever inputs wait, steps each, and writes the batches of all of them in one commit; only then the effects
+//! are carried out (I7, I8; the types of [`keymesh_mesh::replica`] see to the order). Questions to the core wait for the
+//! commit, too, so that nobody is told of a statement that a power cut could take back.
+//!
+//! A batch that cannot be written ends the node: the store accepts nothing after a failed commit, and an answer was given
+//! to nobody. Whoever supervises the process starts it again, and it then says what is wrong with the disk.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use keymesh_mesh::custody::message::AuditHead;
+use keymesh_mesh::replica::{Effect, Input, Replica, Step, Write};
+use keymesh_wire::api::DocumentStatus;
+use keymesh_wire::body::{Body, NodeCard};
+use keymesh_wire::codec;
+use keymesh_wire::ids::{BlobHash, DocumentId, NodeId};
+use keymesh_wire::statement::Checked;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{clock, dispatch};
+use crate::disk::error::DiskError;
+use crate::disk::{Batch, Blobs, RedbStore, Slots, Store};
+use crate::ops::Node;
+use crate::transport::PeerEntry;
+
+/// Inputs taken into one commit.
+const AT_ONCE: usize = 256;
+/// The longest pause between two ticks.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// What the core's thread is asked.
+#[derive(Debug)]
+pub enum Command {
+    /// Something happened.
+    Input(Input),
+    /// How it holds its documents.
+    Documents(oneshot::Sender<Vec<DocumentStatus>>),
+    /// A document's statements, parents before children.
+    Statements(DocumentId, oneshot::Sender<Option<Vec<Vec<u8>>>>),
+    /// A ciphertext.
+    Blob(DocumentId, BlobHash, oneshot::Sender<Option<Vec<u8>>>),
+    /// In how many documents each of these peers lags.
+    Lag(Vec<NodeId>, oneshot::Sender<Vec<usize>>),
+    /// Finish what is under way and end.
+    Stop,
+}
+
+/// Where the core's batches go.
+#[derive(Debug)]
+pub struct Disk {
+    /// Statements.
+    pub store: Arc<RedbStore>,
+    /// Shares.
+    pub slots: Slots,
+    /// Ciphertexts.
+    pub blobs: Blobs,
+}
+
+/// The core with what it needs to run.
+pub struct Core {
+    /// The replica.
+    pub replica: Replica,
+    /// Its disk.
+    pub disk: Disk,
+    /// What it shares with the doors.
+    pub node: Arc<Node>,
+    /// What it is asked.
+    pub commands: mpsc::Receiver<Command>,
+    /// The runtime on which it waits.
+    pub runtime: Handle,
+}
+
+impl Core {
+    /// Carries out `first`, the step of the restore, and then serves commands until told to stop.
+    ///
+    /// # Errors
+    /// [`DiskError`] of a batch that could not be written.
+    pub fn run(mut self, first: Step) -> Result<(), DiskError> {
+        self.refresh_membership();
+        self.finish(first, Vec::new())?;
+        loop {
+            let now = clock::now();
+            let wait = self.replica.next_wake().map_or(LONGEST_WAIT, |at| Duration::from_millis(at.since(now.boot).0));
+            let receive = tokio::time::timeout(wait.min(LONGEST_WAIT), self.commands.recv());
+            let mut next = match self.runtime.clone().block_on(async { receive.await }) {
+                Ok(Some(command)) => Some(command),
+                Ok(None) => return Ok(()),
+                Err(_) => None,
+            };
+            let mut step = Step::default();
+            let mut questions = Vec::new();
+            let mut taken = 0;
+            let mut stop = false;
+            while let Some(command) = next {
+                taken += 1;
+                match command {
+                    Command::Input(input) => self.step(&mut step, input),
+                    Command::Stop => stop = true,
+                    question => questions.push(question),
+                }
+                next = if stop || taken >= AT_ONCE { None } else { self.commands.try_recv().ok() };
+            }
+            if self.replica.next_wake().is_some_and(|at| at <= clock::now().boot) || taken == 0 {
+                self.step(&mut step, Input::Tick);
+            }
+            self.finish(step, questions)?;
+            if stop {
+                return Ok(());
+            }
+        }
+    }
+
+    fn step(&mut self, into: &mut Step, input: Input) {
+        self.node.metrics.steps.fetch_add(1, Ordering::Relaxed);
+        into.merge(self.replica.step(clock::now(), &mut super::randomness(), input));
+    }
+
+    /// Writes the batch, then carries out the effects and answers the questions.
+    fn finish(&mut self, step: Step, questions: Vec<Command>) -> Result<(), DiskError> {
+        let mesh = DocumentId::from(self.node.mesh);
+        let mut membership = false;
+        let Self { disk, node, .. } = self;
+        let durable = step.batch.persist(|writes| {
+            membership = writes.iter().any(|write| matches!(write, Write::Statement { document, .. } if *document == mesh));
+            let started = Instant::now();
+            let count = writes.len() as u64;
+            let written = write(disk, node, writes);
+            node.metrics.batches.fetch_add(1, Ordering::Relaxed);
+            node.metrics.batch_writes.fetch_add(count, Ordering::Relaxed);
+            node.metrics.batch_time.observe(started.elapsed());
+            written
+        })?;
+        if membership {
+            self.refresh_membership();
+        }
+        for effect in step.effects.release(&durable) {
+            self.carry_out(effect);
+        }
+        for question in questions {
+            self.answer(question);
+        }
+        Ok(())
+    }
+
+    fn carry_out(&self, effect: Effect) {
+        match effect {
+            Effect::Send { to, channel, frame } => {
+                if to == self.node.me {
+                    dispatch::to_myself(&self.node, &self.runtime, channel, &frame);
+                } else {
+                    self.node.send(to, channel, frame);
+                }
+            }
+            Effect::Reply { to, result } => self.node.replies.answer(to, result),
+            Effect::Publish(view) => self.node.publish(view),
+            Effect::Peers(cards) => self.peers(&cards),
+            Effect::Warn(what) => self.node.warn(what),
+        }
+    }
+
+    fn peers(&self, cards: &[NodeCard]) {
+        let others: Vec<NodeCard> = cards.iter().filter(|card| card.node != self.node.me).cloned().collect();
+        let store = &self.disk.store;
+        self.node.peers.admit(&others, |node| {
+            let stored = store.meta(&witness_key(node)).ok().flatten()?;
+            codec::decode::<AuditHead>(&stored, 128).ok()
+        });
+        let entries = others.iter().map(|card| PeerEntry { node: card.node, addresses: addresses(card) });
+        self.node.transport.set_peers(entries.collect());
+    }
+
+    fn answer(&self, question: Command) {
+        // Whoever no longer waits for an answer needs none.
+        match question {
+            Command::Documents(to) => drop(to.send(self.replica.documents())),
+            Command::Statements(document, to) => drop(to.send(self.replica.statements(&document))),
+            Command::Blob(document, hash, to) => {
+                drop(to.send(self.replica.blob(&document, &hash).map(<[u8]>::to_vec)));
+            }
+            Command::Lag(peers, to) => drop(to.send(peers.iter().map(|peer| self.replica.lag(peer)).collect())),
+            Command::Input(_) | Command::Stop => {}
+        }
+    }
+
+    fn refresh_membership(&self) {
+        let statements = self.replica.statements(&self.node.mesh.into()).unwrap_or_default();
+        self.node.membership.store(Arc::new(statements.into_iter().filter(|bytes| is_membership(bytes)).collect()));
+    }
+}
+
+/// Whether a statement says who is a node.
+fn is_membership(bytes: &[u8]) -> bool {
+    let body = Checked::from_bytes(bytes);
+    matches!(
+        body.as_ref().ok().and_then(Checked::body),
+        Some(Body::MeshGenesis(_) | Body::AdmitNode(_) | Body::RemoveNode(_) | Body::Endorse(_))
+    )
+}
+
+/// The addresses at which a node's card says other nodes reach it. Names are not resolved: membership is signed.
+fn addresses(card: &NodeCard) -> Vec<SocketAddr> {
+    card.mesh.iter().filter_map(|address| address.parse().ok()).collect()
+}
+
+/// Where the audit head that a peer showed is kept.
+pub(super) fn witness_key(node: &NodeId) -> String {
+    format!("witness/{node}")
+}
+
+/// Ciphertexts and shares first, because statements speak of them; then all statements in one commit; what is to be erased
+/// once its reason is on disk; audit records last.
+fn write(disk: &Disk, node: &Node, writes: Vec<Write>) -> Result<(), DiskError> {
+    let mut statements = Batch::new();
+    let mut count = 0;
+    let mut blobs: BTreeMap<DocumentId, Vec<(BlobHash, Arc<[u8]>)>> = BTreeMap::new();
+    let mut erased = Vec::new();
+    let mut records = Vec::new();
+    for write in writes {
+        match write {
+            Write::Statement { document, id, bytes } => {
+                statements.put_statement(document, id, bytes);
+                count += 1;
+            }
+            Write::Blob { document, hash, bytes } => blobs.entry(document).or_default().push((hash, bytes)),
+            Write::EraseBlob { document, hash } => erased.push((document, hash)),
+            Write::Share { slot, share } => disk.slots.put(&slot, &share, &mut super::randomness())?,
+            Write::Audit(record) => records.push(record),
+        }
+    }
+    for (document, blobs) in &blobs {
+        let blobs: Vec<(BlobHash, &[u8])> = blobs.iter().map(|(hash, bytes)| (*hash, &**bytes)).collect();
+        disk.blobs.put_all(*document, &blobs)?;
+    }
+    disk.store.commit(&statements)?;
+    node.metrics.statements.fetch_add(count, Ordering::Relaxed);
+    for (document, hash) in erased {
+        disk.blobs.erase(document, hash)?;
+    }
+    for record in records {
+        node.audit.record_blocking(&record)?;
+    }
+    Ok(())
+}
