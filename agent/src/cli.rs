@@ -220,6 +220,9 @@ pub fn run() -> ExitCode {
         Command::Volume(Volume::Show { file }) => commands::volume_show(&common, &file),
         Command::Status => commands::status(&common),
     };
+    if let Some(warning) = keymesh_wire::secret::arena::take_warning() {
+        eprintln!("warning: {warning}");
+    }
     match done {
         Ok(report) => {
             for warning in &report.warnings {

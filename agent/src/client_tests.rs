@@ -11,6 +11,10 @@ fn key() -> KeyId {
     KeyId::from_bytes([3; 32])
 }
 
+fn pinned(node: &FakeNode) -> Trust {
+    Trust::Pinned(node.node)
+}
+
 fn text(error: &ClientError) -> String {
     error.to_string()
 }
@@ -67,7 +71,7 @@ fn a_certificate_whose_key_the_other_end_lacks_is_refused() {
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(other));
     let cert = fake::certificate(&identity(1)).cert.der().to_vec();
     let node = FakeNode::start_with(identity(1).principal(), cert, key, |_, _, _| unreachable!("nothing is asked"));
-    let error = Client::connect(node.address, &node.pinned(), TIMEOUT).expect_err("a refusal");
+    let error = Client::connect(node.address, &pinned(&node), TIMEOUT).expect_err("a refusal");
     assert!(matches!(error, ClientError::Tls { .. }), "{error}");
     assert!(text(&error).ends_with("it does not have the key in its certificate"), "{error}");
 }
@@ -78,7 +82,7 @@ fn a_server_whose_key_is_not_ed25519_is_no_node() {
     let cert = rcgen::CertificateParams::default().self_signed(&pair).expect("a certificate").der().to_vec();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pair.serialize_der()));
     let node = FakeNode::start_with(identity(1).principal(), cert, key, |_, _, _| unreachable!("nothing is asked"));
-    let error = Client::connect(node.address, &node.pinned(), TIMEOUT).expect_err("a refusal");
+    let error = Client::connect(node.address, &pinned(&node), TIMEOUT).expect_err("a refusal");
     assert!(matches!(error, ClientError::Tls { .. }), "{error}");
 }
 
@@ -87,7 +91,7 @@ fn a_refusal_keeps_its_code_and_the_connection() {
     let node = FakeNode::start(&identity(1), |_, call, _| {
         if call == "GET /v1/status" { Reply::error(Code::Throttled) } else { Reply::error(Code::Refused) }
     });
-    let mut client = Client::connect(node.address, &node.pinned(), TIMEOUT).expect("connected");
+    let mut client = Client::connect(node.address, &pinned(&node), TIMEOUT).expect("connected");
     let error = client.get_json::<NodeInfo>("/v1/node").expect_err("a refusal");
     assert_eq!((error.code(), error.retryable(), error.address()), (Some(Code::Refused), false, node.address));
     let error = client.get_json::<NodeInfo>("/v1/status").expect_err("a refusal");
@@ -99,7 +103,7 @@ fn an_error_newer_than_this_software_is_understood_by_halves_and_shown_safely() 
     let node = FakeNode::start(&identity(1), |_, _, _| {
         Reply::Json(418, br#"{"code":"teapot","retryable":true,"message":"tea\u001b[2J"}"#.to_vec())
     });
-    let mut client = Client::connect(node.address, &node.pinned(), TIMEOUT).expect("connected");
+    let mut client = Client::connect(node.address, &pinned(&node), TIMEOUT).expect("connected");
     let error = client.get_json::<NodeInfo>("/v1/node").expect_err("a refusal");
     assert!(error.retryable() && text(&error).contains("[teapot, unknown to this version]"), "{error}");
     assert!(!text(&error).contains('\u{1b}'), "no terminal is told what to do by a stranger");
@@ -108,7 +112,7 @@ fn an_error_newer_than_this_software_is_understood_by_halves_and_shown_safely() 
 #[test]
 fn a_silent_node_costs_the_timeout_and_no_more() {
     let node = FakeNode::start(&identity(1), |_, _, _| Reply::Silence(Duration::from_secs(20)));
-    let mut client = Client::connect(node.address, &node.pinned(), TIMEOUT).expect("connected");
+    let mut client = Client::connect(node.address, &pinned(&node), TIMEOUT).expect("connected");
     client.set_timeout(Duration::from_millis(200));
     let started = Instant::now();
     let error = client.get_json::<NodeInfo>("/v1/node").expect_err("a timeout");
@@ -128,7 +132,7 @@ fn answers_cut_short_oversized_or_not_of_keymesh_are_told_apart() {
     ];
     for (bytes, expected) in cases {
         let node = FakeNode::start(&identity(1), move |_, _, _| Reply::Raw(bytes.to_vec()));
-        let mut client = Client::connect(node.address, &node.pinned(), TIMEOUT).expect("connected");
+        let mut client = Client::connect(node.address, &pinned(&node), TIMEOUT).expect("connected");
         let error = client.get_json::<NodeInfo>("/v1/node").expect_err("a refusal");
         assert!(text(&error).contains(expected), "{error}");
     }
@@ -151,7 +155,7 @@ fn a_key_sealed_for_another_request_does_not_open() {
         }),
         _ => talk.honest(call, body, &[]),
     });
-    let client = Client::connect(node.address, &node.pinned(), TIMEOUT).expect("connected");
+    let client = Client::connect(node.address, &pinned(&node), TIMEOUT).expect("connected");
     let mut session = client.open_session(&identity(5), tenant()).expect("a session");
     assert!(matches!(session.release(key(), None), Err(ClientError::Sealed { .. })));
     assert!(!session.client().is_usable());

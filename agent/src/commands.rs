@@ -436,3 +436,15 @@ impl From<HandoverError> for Failure {
         Self::new(if refused { Status::Refused } else { Status::Other }, error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_has_its_own_status_and_names_its_package() {
+        let failure = Failure::from(VolumeError::from(LuksError::Missing));
+        assert_eq!(failure.status, Status::Missing);
+        assert!(failure.text.ends_with("apt-get install cryptsetup-bin"), "{}", failure.text);
+    }
+}

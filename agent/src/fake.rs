@@ -23,7 +23,6 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::Serialize;
 
-use crate::client::Trust;
 use crate::system;
 
 /// An identity that is the same in every run.
@@ -198,10 +197,6 @@ impl FakeNode {
     pub fn bodies(&self, call: &str) -> Vec<Vec<u8>> {
         let calls = self.calls.lock().expect("calls");
         calls.iter().filter(|(name, _)| name == call).map(|(_, body)| body.clone()).collect()
-    }
-
-    pub fn pinned(&self) -> Trust {
-        Trust::Pinned(self.node)
     }
 }
 

@@ -20,6 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use keymesh_wire::error::Code;
+use keymesh_wire::time::Millis;
 
 use crate::client::{Client, Trust};
 use crate::error::ClientError;
@@ -106,7 +107,7 @@ pub enum FleetError {
         failures: Vec<ClientError>,
     },
     /// Nobody gave an answer in time.
-    #[error("no node gave an answer within {} s ({rounds} rounds){}", .waited.as_secs_f32().round(), Failures(.failures))]
+    #[error("no node gave an answer in {}{}", Effort(.waited, .rounds), Failures(.failures))]
     Exhausted {
         /// How long was tried.
         waited: Duration,
@@ -132,6 +133,19 @@ impl FleetError {
             Self::NoAddresses => false,
             Self::Refused { .. } => true,
             Self::Exhausted { failures, .. } => failures.iter().any(|failure| failure.code().is_some()),
+        }
+    }
+}
+
+/// How long and how often was tried, in words.
+struct Effort<'a>(&'a Duration, &'a u32);
+
+impl fmt::Display for Effort<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waited = Millis(u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX));
+        match self.1 {
+            1 => write!(f, "{waited}, asked once"),
+            rounds => write!(f, "{waited}, asked {rounds} times"),
         }
     }
 }
