@@ -1,0 +1,305 @@
+//! Agents: instances that show evidence, enrol, and ask for keys.
+//!
+//! Their evidence is real: identity documents signed as AWS signs them, made once with a throwaway key and kept as test
+//! vectors under `vectors/`, because RSA keys cannot be drawn from the run's generator. The tenant pins the certificate
+//! beside them, and custodians run the real verifier.
+
+use std::collections::BTreeMap;
+
+use keymesh_custody::{Capsule, CombineError, Offer, Partial, Ristretto, combine};
+use keymesh_mesh::custody::message::{CustodyMessage, SealedPart, Verdict};
+use keymesh_mesh::evidence::Evidence;
+use keymesh_mesh::release::ReleaseRequest;
+use keymesh_wire::body::{EvidenceKind, EvidenceRoot};
+use keymesh_wire::codec;
+use keymesh_wire::envelope::Verified;
+use keymesh_wire::ids::{BlobHash, KeyId, KeyringId, NodeId, PrincipalId, RequestId, RootId, TenantId, VersionId};
+use keymesh_wire::label::{CapsuleLabel, CapsulePurpose, PartialBinding, PartialPurpose};
+use keymesh_wire::request::{EnrolmentRequest, QuorumRequest, Receipt};
+use keymesh_wire::sealing::{self, SealingSecret};
+use keymesh_wire::secret::{Secret32, SecretBytes};
+use keymesh_wire::sign::Identity;
+use keymesh_wire::suite::Suite;
+use keymesh_wire::ticket::Ticket;
+use keymesh_wire::time::{Millis, Wall};
+use rand_core::{CryptoRng, Rng};
+
+use crate::node::EPOCH;
+use crate::people::{Signer, nonce};
+use crate::world::{Denied, Handle, Outcome, World};
+
+/// The certificate that the vectors are signed with.
+const CERTIFICATE: &[u8] = include_bytes!("../vectors/certificate.der");
+
+/// The instances there are vectors for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Instance {
+    /// In zone `aws/eu-west-1a`.
+    A1,
+    /// Another one there.
+    A2,
+    /// A third one there.
+    A3,
+    /// In zone `aws/eu-west-1b`.
+    B1,
+}
+
+impl Instance {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::A1, Self::A2, Self::A3, Self::B1];
+
+    /// What the metadata service gives it.
+    pub fn document(self) -> &'static [u8] {
+        match self {
+            Self::A1 => include_bytes!("../vectors/a1.pkcs7"),
+            Self::A2 => include_bytes!("../vectors/a2.pkcs7"),
+            Self::A3 => include_bytes!("../vectors/a3.pkcs7"),
+            Self::B1 => include_bytes!("../vectors/b1.pkcs7"),
+        }
+    }
+
+    /// Its identity, as evidence shows it.
+    pub fn name(self) -> String {
+        let number = match self {
+            Self::A1 => 1,
+            Self::A2 => 2,
+            Self::A3 => 3,
+            Self::B1 => 4,
+        };
+        format!("aws:111122223333:i-{number:017}")
+    }
+}
+
+/// What a tenant pins to believe the vectors.
+pub fn evidence_root() -> EvidenceRoot {
+    EvidenceRoot { kind: EvidenceKind::AwsInstanceIdentity, certificate: CERTIFICATE.to_vec() }
+}
+
+/// An agent on an instance.
+#[derive(Debug)]
+pub struct Agent {
+    /// Its key.
+    pub identity: Identity,
+    /// Where it runs.
+    pub instance: Instance,
+}
+
+/// A blind release under way at the agent.
+#[derive(Debug)]
+pub struct Question {
+    tenant: TenantId,
+    key: KeyId,
+    request: RequestId,
+    recipient: SealingSecret,
+    /// What the node carries.
+    pub signed: Verified<QuorumRequest>,
+}
+
+/// What the serving node shows beside the partials: public facts from its view.
+#[derive(Debug, Clone)]
+struct Shown {
+    root: RootId,
+    keyring: KeyringId,
+    version: VersionId,
+    hash: BlobHash,
+    capsule: Vec<u8>,
+    publics: Vec<keymesh_custody::RootPublic<Ristretto>>,
+}
+
+impl Agent {
+    /// An agent with a new key.
+    pub fn new(instance: Instance, rng: &mut impl CryptoRng) -> Self {
+        Self { identity: Identity::from_seed(Secret32::random(rng)), instance }
+    }
+
+    /// Who it is.
+    pub fn id(&self) -> PrincipalId {
+        self.identity.principal()
+    }
+
+    /// A request for a key of a leased keyring.
+    pub fn wants(&self, tenant: TenantId, key: KeyId, rng: &mut impl Rng) -> ReleaseRequest {
+        ReleaseRequest { agent: self.id(), tenant, key, version: None, request: request_id(rng), trace: None }
+    }
+
+    /// A request to open a key of a quorum keyring to a fresh one-time key.
+    pub fn asks(&self, tenant: TenantId, key: KeyId, at: u64, rng: &mut impl CryptoRng) -> Question {
+        let recipient = SealingSecret::random(rng);
+        let request = request_id(rng);
+        let signed = Verified::sign(
+            QuorumRequest {
+                suite: Suite::V1,
+                tenant,
+                request,
+                agent: self.id(),
+                issued: Wall(EPOCH + at),
+                key,
+                version: None,
+                recipient: *recipient.public().as_bytes(),
+                receipt: Receipt::default(),
+            },
+            &self.identity,
+        );
+        Question { tenant, key, request, recipient, signed }
+    }
+}
+
+fn request_id(rng: &mut impl Rng) -> RequestId {
+    let mut bytes = [0; 16];
+    rng.fill_bytes(&mut bytes);
+    RequestId::from_bytes(bytes)
+}
+
+impl World {
+    fn custodians(&self, node: usize, tenant: TenantId) -> Vec<NodeId> {
+        let root = self.tenant(node, tenant).and_then(|state| state.live_root());
+        root.into_iter().flat_map(|root| &root.committees).flat_map(|c| c.spec.members.clone()).collect()
+    }
+
+    /// An agent enrols through a node with a ticket of `launcher`. What custodians say gathers under the handle.
+    pub fn enrol(&mut self, node: usize, tenant: TenantId, agent: &Agent, launcher: &Signer) -> Handle {
+        let issued = Wall(EPOCH + self.at());
+        let ticket = Ticket {
+            suite: Suite::V1,
+            tenant,
+            launcher: launcher.identity.principal(),
+            nonce: nonce(&mut self.rng),
+            instance: Some(agent.instance.name()),
+            agent: None,
+            issued,
+            expires: issued.plus(Millis::seconds(3600)),
+        };
+        let ticket = Verified::sign(ticket, &launcher.identity);
+        let request = request_id(&mut self.rng);
+        let evidence = Evidence::AwsIid { pkcs7: agent.instance.document().to_vec() };
+        let asked = EnrolmentRequest {
+            suite: Suite::V1,
+            tenant,
+            request,
+            agent: agent.id(),
+            issued,
+            evidence: codec::encode(&evidence),
+            ticket: ticket.bytes().to_vec(),
+        };
+        let envelope = Verified::sign(asked, &agent.identity).bytes().to_vec();
+        let custodians = self.custodians(node, tenant);
+        self.carry(node, request, &custodians, &CustodyMessage::EnrolAsk(envelope))
+    }
+
+    /// As [`World::enrol`], asking again until every node knows that the agent is bound. Returns whether that came about
+    /// within 20 seconds.
+    pub fn enrol_now(&mut self, node: usize, tenant: TenantId, agent: &Agent, launcher: &Signer) -> bool {
+        for _ in 0..20 {
+            self.enrol(node, tenant, agent, launcher);
+            let bound = |world: &Self| {
+                (0..world.size()).all(|node| {
+                    world.node(node).running.is_none()
+                        || world.tenant(node, tenant).is_none_or(|state| state.claim_of(&agent.id()).is_some())
+                })
+            };
+            if self.run_until(1_000, bound) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// An agent asks a node for a key of a leased keyring and waits for the answer.
+    pub fn release_now(
+        &mut self,
+        node: usize,
+        tenant: TenantId,
+        agent: &Agent,
+        key: KeyId,
+    ) -> Result<SecretBytes, Denied> {
+        let request = agent.wants(tenant, key, &mut self.rng);
+        let handle = self.release(node, request);
+        self.run_until(5_000, |world| world.outcome(handle).is_some());
+        match self.outcomes.remove(&handle) {
+            Some(Outcome::Released(result)) => result,
+            Some(Outcome::Submitted(_) | Outcome::Gathered(_)) | None => Err(Denied::Down),
+        }
+    }
+
+    /// An agent has a node carry its question to all custodians.
+    pub fn ask(&mut self, node: usize, question: &Question) -> Handle {
+        let custodians = self.custodians(node, question.tenant);
+        let message = CustodyMessage::QuorumAsk(question.signed.bytes().to_vec());
+        self.carry(node, question.request, &custodians, &message)
+    }
+
+    fn shown(&self, node: usize, question: &Question) -> Option<Shown> {
+        let view = self.node(node).view()?;
+        let tenant = view.tenant(&question.tenant)?;
+        let key = tenant.tenant().keys.get(&question.key)?;
+        let version = &key.versions.last()?.wrapped;
+        let root = tenant.tenant().keyrings.get(&key.keyring)?.root;
+        Some(Shown {
+            root,
+            keyring: key.keyring,
+            version: version.version,
+            hash: version.ciphertext,
+            capsule: tenant.blobs.get(&version.ciphertext)?.to_vec(),
+            publics: tenant.roots.get(&root)?.clone(),
+        })
+    }
+
+    /// Opens what the custodians answered with the one-time key in `question`: the agent's own, unless somebody else
+    /// tries. At most `most` partials are used.
+    ///
+    /// # Errors
+    /// Why the capsule does not open.
+    pub fn open(
+        &self,
+        node: usize,
+        question: &Question,
+        recipient: Option<&SealingSecret>,
+        handle: Handle,
+        most: usize,
+    ) -> Result<Vec<u8>, String> {
+        let shown = self.shown(node, question).ok_or("the node does not show the key")?;
+        let mesh = self.node(node).view().ok_or("down")?.mesh;
+        let purpose = CapsulePurpose::Version { key: question.key, version: shown.version };
+        let label = CapsuleLabel {
+            suite: Suite::V1,
+            mesh,
+            tenant: question.tenant,
+            root: shown.root,
+            keyring: shown.keyring,
+            purpose,
+        };
+        let capsule = Capsule::<Ristretto>::from_bytes(&shown.capsule).map_err(|error| error.to_string())?;
+        let capsule = capsule.verify(&label.bytes(), &shown.publics).map_err(|error| error.to_string())?;
+        let mut parts: BTreeMap<NodeId, (Partial<Ristretto>, Vec<u8>)> = BTreeMap::new();
+        for (custodian, verdict) in self.gathered(handle) {
+            let Verdict::Partial(part) = verdict else { continue };
+            let binding = binding(question, &shown, custodian, part);
+            let opened = sealing::open_with(recipient.unwrap_or(&question.recipient), &binding, &[], &part.sealed);
+            let Ok(opened) = opened else { continue };
+            let partial = Partial::from_bytes(opened.expose_secret()).map_err(|error| error.to_string())?;
+            if parts.len() < most {
+                parts.insert(*custodian, (partial, binding));
+            }
+        }
+        let offers: Vec<_> = parts.values().map(|(partial, binding)| Offer { partial, binding }).collect();
+        let opened = combine(&capsule, &shown.publics, &offers).map_err(|error: CombineError| error.to_string())?;
+        Ok(opened.payload.to_vec())
+    }
+}
+
+fn binding(question: &Question, shown: &Shown, custodian: &NodeId, part: &SealedPart) -> Vec<u8> {
+    PartialBinding {
+        suite: Suite::V1,
+        purpose: PartialPurpose::Release,
+        tenant: question.tenant,
+        request: question.request,
+        capsule: shown.hash,
+        recipient: *question.recipient.public().as_bytes(),
+        root: shown.root,
+        committee: part.committee,
+        epoch: part.epoch,
+        custodian: *custodian,
+        expires: part.expires,
+    }
+    .bytes()
+}

@@ -1,0 +1,233 @@
+//! The workers of a node: custodians at work, releases, and requests that a node carries to the custodians.
+//!
+//! They decide by the same pure functions as the workers of a real node, on the view that the core published; what they
+//! decided goes to the audit log, and only once that is durable does anything leave (I7). A crash in between takes the
+//! decision with it.
+
+use keymesh_mesh::custody::enrolment::{EnrolmentDecision, decide_enrolment};
+use keymesh_mesh::custody::message::{Answer, CustodyMessage, LeaseRequest, Refusal, RefusalCode, Verdict};
+use keymesh_mesh::custody::partial::{PartialGrant, decide_lease, decide_quorum, no};
+use keymesh_mesh::release::{Decision, Grant, ReleaseRequest, decide};
+use keymesh_mesh::replica::{Channel, Input, ReplyTo};
+use keymesh_wire::audit::AuditRecord;
+use keymesh_wire::body::EnrolmentVote;
+use keymesh_wire::envelope::Verified;
+use keymesh_wire::ids::{NodeId, RequestId, TenantId};
+use keymesh_wire::request::{EnrolmentRequest, QuorumRequest};
+
+use crate::draw;
+use crate::world::{Denied, Event, Handle, Outcome, World};
+
+/// What is done once a record is durable.
+#[derive(Debug)]
+pub(crate) struct Job {
+    record: AuditRecord,
+    then: Then,
+}
+
+#[derive(Debug)]
+enum Then {
+    /// Answer an asking node.
+    Answer { to: NodeId, request: RequestId, verdict: Verdict },
+    /// Contribute to an asking node's request.
+    Contribute { to: NodeId, request: RequestId, grant: Box<PartialGrant> },
+    /// Have the core vote and answer then.
+    Vote { to: NodeId, request: RequestId, tenant: TenantId, vote: Box<EnrolmentVote> },
+    /// Hand a key to an agent.
+    Release { handle: Handle, grant: Box<Grant> },
+    /// Tell an agent no.
+    Refuse { handle: Handle, reason: String },
+}
+
+impl World {
+    fn later(&mut self, node: usize, record: AuditRecord, then: Then) {
+        let delay = draw::between(&mut self.rng, 0, 2);
+        let life = self.nodes[node].life;
+        self.schedule(delay, Event::Recorded { node, life, job: Box::new(Job { record, then }) });
+    }
+
+    pub(crate) fn recorded(&mut self, node: usize, job: Job) {
+        let recorded = self.nodes[node].disk.record(job.record);
+        let now = self.nodes[node].now(self.at());
+        match job.then {
+            Then::Answer { to, request, verdict } => self.answer(node, &to, request, verdict),
+            Then::Contribute { to, request, grant } => match grant.contribute(&recorded, &mut self.rng) {
+                Ok(parts) => {
+                    parts.into_iter().for_each(|part| self.answer(node, &to, request, Verdict::Partial(part)));
+                }
+                Err(refusal) => self.answer(node, &to, request, Verdict::No(refusal)),
+            },
+            Then::Vote { to, request, tenant, vote } => {
+                let Handle(reply) = self.handle();
+                if let Some(running) = &mut self.nodes[node].running {
+                    running.votes.insert(reply, (to, request));
+                }
+                self.feed(node, Input::Vote { tenant, vote, reply: ReplyTo(reply) });
+            }
+            Then::Release { handle, grant } => {
+                let opened = grant.open(&recorded, now).map_err(Denied::from);
+                self.released(node, handle, opened);
+            }
+            Then::Refuse { handle, reason } => self.released(node, handle, Err(Denied::Refused(reason))),
+        }
+    }
+
+    fn released(&mut self, node: usize, handle: Handle, result: Result<keymesh_wire::secret::SecretBytes, Denied>) {
+        let kind = if result.is_ok() { "release" } else { "refusal" };
+        self.trace.event(self.at(), kind, node, &[&handle.0.to_be_bytes()]);
+        self.outcomes.insert(handle, Outcome::Released(result));
+    }
+
+    fn answer(&mut self, node: usize, to: &NodeId, request: RequestId, verdict: Verdict) {
+        let frame = CustodyMessage::Answer(Answer { request, verdict }).to_frame();
+        self.send(node, to, Channel::Custody, frame);
+    }
+
+    pub(crate) fn voted(&mut self, node: usize, to: NodeId, request: RequestId, done: bool) {
+        let verdict = if done { Verdict::Voted } else { Verdict::No(no(RefusalCode::AlreadyBound, "")) };
+        self.answer(node, &to, request, verdict);
+    }
+
+    /// A message on the custody channel.
+    pub(crate) fn custody(&mut self, node: usize, from: NodeId, message: CustodyMessage) {
+        match message {
+            CustodyMessage::LeaseAsk(envelope) => {
+                let asked = Verified::<LeaseRequest>::from_bytes(&envelope).ok().filter(|asked| asked.lessee == from);
+                let Some(asked) = asked else { return self.violation("an unreadable lease request") };
+                self.judge(node, from, asked.request, |view, now| decide_lease(view, &asked, now));
+            }
+            CustodyMessage::QuorumAsk(envelope) => {
+                let Ok(asked) = Verified::<QuorumRequest>::from_bytes(&envelope) else { return };
+                self.judge(node, from, asked.request, |view, now| decide_quorum(view, &asked, now));
+            }
+            CustodyMessage::EnrolAsk(envelope) => {
+                let Ok(asked) = Verified::<EnrolmentRequest>::from_bytes(&envelope) else { return };
+                self.judge_enrolment(node, from, &asked);
+            }
+            CustodyMessage::Answer(answer) => {
+                let running = self.nodes[node].running.as_ref();
+                match running.and_then(|running| running.carried.get(&answer.request)).copied() {
+                    Some(handle) => {
+                        if let Some(Outcome::Gathered(answers)) = self.outcomes.get_mut(&handle)
+                            && !answers.iter().any(|(who, verdict)| *who == from && *verdict == answer.verdict)
+                        {
+                            answers.push((from, answer.verdict));
+                        }
+                    }
+                    None => self.feed(node, Input::Custody { from, message: CustodyMessage::Answer(answer) }),
+                }
+            }
+            CustodyMessage::Ceremony(_) => self.feed(node, Input::Custody { from, message }),
+            CustodyMessage::Hello(_) => {}
+        }
+    }
+
+    fn judge(
+        &mut self,
+        node: usize,
+        from: NodeId,
+        request: RequestId,
+        decide: impl FnOnce(
+            &keymesh_mesh::view::View,
+            keymesh_wire::time::Now,
+        ) -> (Result<PartialGrant, Refusal>, AuditRecord),
+    ) {
+        let now = self.nodes[node].now(self.at());
+        let Some(view) = self.nodes[node].view().cloned() else { return };
+        let (decision, record) = decide(&view, now);
+        let then = match decision {
+            Ok(grant) => Then::Contribute { to: from, request, grant: Box::new(grant) },
+            Err(refusal) => Then::Answer { to: from, request, verdict: Verdict::No(refusal) },
+        };
+        self.later(node, record, then);
+    }
+
+    fn judge_enrolment(&mut self, node: usize, from: NodeId, asked: &Verified<EnrolmentRequest>) {
+        let now = self.nodes[node].now(self.at());
+        let Some(view) = self.nodes[node].view().cloned() else { return };
+        let (decision, record) = decide_enrolment(&view, asked, now);
+        let (to, request) = (from, asked.request);
+        let then = match decision {
+            Ok(EnrolmentDecision::Vote(vote)) => Then::Vote { to, request, tenant: asked.tenant, vote },
+            Ok(EnrolmentDecision::Known(_)) => Then::Answer { to, request, verdict: Verdict::Voted },
+            Err(refusal) => Then::Answer { to, request, verdict: Verdict::No(refusal) },
+        };
+        self.later(node, record, then);
+    }
+
+    // ---- releases ----
+
+    /// An agent asks a node for a key of a leased keyring.
+    pub fn release(&mut self, node: usize, request: ReleaseRequest) -> Handle {
+        let handle = self.handle();
+        if self.nodes[node].running.is_none() {
+            self.released(node, handle, Err(Denied::Down));
+            return handle;
+        }
+        self.try_release(node, handle, request, true);
+        handle
+    }
+
+    fn try_release(&mut self, node: usize, handle: Handle, request: ReleaseRequest, first: bool) {
+        let now = self.nodes[node].now(self.at());
+        let Some(view) = self.nodes[node].view().cloned() else {
+            return self.released(node, handle, Err(Denied::Down));
+        };
+        let (decision, record) = decide(&view, &request, now);
+        match decision {
+            Decision::Release(grant) => {
+                self.later(node, record, Then::Release { handle, grant: Box::new(grant) });
+            }
+            Decision::Refuse => {
+                let reason = record.reason.clone().unwrap_or_default();
+                self.later(node, record, Then::Refuse { handle, reason });
+            }
+            Decision::NeedLease { keyring } => {
+                let tenant = request.tenant;
+                if let Some(running) = &mut self.nodes[node].running {
+                    running.waiting.insert(handle, request);
+                }
+                if first {
+                    self.patience(node, handle);
+                    self.feed(node, Input::WantLease { tenant, keyring });
+                }
+            }
+        }
+    }
+
+    /// With a new view the releases that wait are decided again.
+    pub(crate) fn retry_releases(&mut self, node: usize) {
+        let Some(running) = &mut self.nodes[node].running else { return };
+        for (handle, request) in std::mem::take(&mut running.waiting) {
+            self.try_release(node, handle, request, false);
+        }
+    }
+
+    pub(crate) fn give_up(&mut self, node: usize, handle: Handle) {
+        let waited = self.nodes[node].running.as_mut().and_then(|running| running.waiting.remove(&handle));
+        if waited.is_some() {
+            self.released(node, handle, Err(Denied::NoLease));
+        }
+    }
+
+    // ---- requests that a node carries ----
+
+    /// A node carries an agent's request to custodians; what they say gathers under the handle.
+    pub fn carry(&mut self, node: usize, request: RequestId, to: &[NodeId], message: &CustodyMessage) -> Handle {
+        let handle = self.handle();
+        self.outcomes.insert(handle, Outcome::Gathered(Vec::new()));
+        if let Some(running) = &mut self.nodes[node].running {
+            running.carried.insert(request, handle);
+            to.iter().for_each(|custodian| self.send(node, custodian, Channel::Custody, message.to_frame()));
+        }
+        handle
+    }
+
+    /// What custodians said to a request so far.
+    pub fn gathered(&self, handle: Handle) -> &[(NodeId, Verdict)] {
+        match self.outcome(handle) {
+            Some(Outcome::Gathered(answers)) => answers,
+            Some(Outcome::Submitted(_) | Outcome::Released(_)) | None => &[],
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! One simulated node: identity, disk, clocks, and a running core between an inbox and its batches.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use keymesh_mesh::release::ReleaseRequest;
+use keymesh_mesh::replica::{Input, Replica, Step};
+use keymesh_mesh::view::View;
+use keymesh_wire::body::{NodeCard, Placement};
+use keymesh_wire::ids::{NodeId, RequestId};
+use keymesh_wire::sign::Identity;
+use keymesh_wire::time::{Boot, Now, Wall};
+
+use crate::disk::{Disk, Reach};
+use crate::world::Handle;
+
+/// The wall clock's reading when a run begins: noon on 1 March 2026, when the instances of the vectors were launched.
+pub const EPOCH: u64 = 1_772_366_400_000;
+
+/// When a node is to crash while it writes, and how much of that batch reaches the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doom {
+    /// At its batch with this number.
+    Batch(u64, Reach),
+    /// At the next batch with a root share in it.
+    Share(Reach),
+}
+
+/// A node, running or not.
+#[derive(Debug)]
+pub struct Node {
+    /// Who it is.
+    pub identity: Arc<Identity>,
+    /// How it introduces itself.
+    pub card: NodeCard,
+    /// Its disk.
+    pub disk: Disk,
+    /// How far its wall clock is ahead, in milliseconds.
+    pub skew: i64,
+    /// How often it was started; whatever belongs to an earlier life is void.
+    pub life: u32,
+    /// When its machine was booted, in virtual milliseconds; its boot clock counts from there.
+    pub booted: u64,
+    /// Batches written in all lives.
+    pub persists: u64,
+    /// A crash to come.
+    pub doom: Option<Doom>,
+    /// Warnings for operators, in all lives.
+    pub warnings: Vec<String>,
+    /// The core while it runs.
+    pub running: Option<Running>,
+}
+
+/// What a crash takes away.
+#[derive(Debug)]
+pub struct Running {
+    /// The core.
+    pub replica: Replica,
+    /// The view that workers decide on.
+    pub view: Option<Arc<View>>,
+    /// What waits for the core.
+    pub inbox: VecDeque<Input>,
+    /// A step whose batch is being written.
+    pub writing: Option<Step>,
+    /// For which boot time a wake is set.
+    pub wake: Option<Boot>,
+    /// Whom the core wants connections with.
+    pub peers: BTreeSet<NodeId>,
+    /// With whom there is one.
+    pub linked: BTreeSet<NodeId>,
+    /// Releases that wait for a lease.
+    pub waiting: BTreeMap<Handle, ReleaseRequest>,
+    /// Requests of agents that this node carried to the custodians.
+    pub carried: BTreeMap<RequestId, Handle>,
+    /// Votes the core was asked for, with whom to tell.
+    pub votes: BTreeMap<u64, (NodeId, RequestId)>,
+}
+
+impl Node {
+    /// A node that was never started.
+    pub fn new(identity: Identity, number: usize, zone: &str, provider: &str, disk: Disk, skew: i64) -> Self {
+        let card = NodeCard {
+            node: identity.principal(),
+            sealing: *identity.sealing().public().as_bytes(),
+            name: format!("n{number}"),
+            zone: zone.to_owned(),
+            provider: provider.to_owned(),
+            mesh: vec![format!("10.0.0.{number}:7400")],
+            door: vec![format!("10.0.0.{number}:7401")],
+        };
+        Self {
+            identity: Arc::new(identity),
+            card,
+            disk,
+            skew,
+            life: 0,
+            booted: 0,
+            persists: 0,
+            doom: None,
+            warnings: Vec::new(),
+            running: None,
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> NodeId {
+        self.card.node
+    }
+
+    /// Its clocks at virtual millisecond `at`. A boot clock never shows zero.
+    pub fn now(&self, at: u64) -> Now {
+        let wall = (EPOCH + at).saturating_add_signed(self.skew);
+        Now { wall: Wall(wall), boot: Boot(1000 + at - self.booted) }
+    }
+
+    /// The virtual millisecond at which its boot clock shows `boot`.
+    pub fn when(&self, boot: Boot) -> u64 {
+        (boot.0 + self.booted).saturating_sub(1000)
+    }
+
+    /// How a tenant places it, as a lessee.
+    pub fn placement(&self) -> Placement {
+        Placement {
+            node: self.id(),
+            sealing: self.card.sealing,
+            zone: self.card.zone.clone(),
+            provider: self.card.provider.clone(),
+            lessee: true,
+        }
+    }
+
+    /// The running core.
+    pub fn replica(&self) -> Option<&Replica> {
+        self.running.as_ref().map(|running| &running.replica)
+    }
+
+    /// The view that decisions are made on.
+    pub fn view(&self) -> Option<&Arc<View>> {
+        self.running.as_ref().and_then(|running| running.view.as_ref())
+    }
+}
