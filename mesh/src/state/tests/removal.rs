@@ -29,6 +29,26 @@ fn a_removal_stands_although_an_endorser_was_removed_concurrently() {
 }
 
 #[test]
+fn a_removal_stands_although_what_made_its_author_an_admin_became_void() {
+    let mut story = Story::tenant(&["ann", "bob", "cem"], 1);
+    let genesis = [story.genesis()];
+    let (_, added) = story.together_after(&["ann", "bob"], &genesis, &Body::AddAdmin(person("dan")));
+    story.together_after(&["dan", "bob", "cem"], &[added], &Body::RemoveAdmin(who("ann")));
+    assert_eq!(active(&story.tenant_now().admins), names(&["bob", "cem", "dan"]));
+    story.together_after(&["ann", "cem"], &genesis, &Body::RemoveAdmin(who("bob")));
+    assert_eq!(active(&story.tenant_now().admins), names(&["cem"]));
+}
+
+#[test]
+fn half_of_the_admins_are_not_enough_for_a_removal() {
+    let mut story = Story::mesh(&["ann", "bob", "cem", "dan"], 1);
+    let (removal, _) = story.together(&["ann", "bob"], &Body::RemoveAdmin(who("dan")));
+    assert!(story.mesh_now().admins.contains_key(&who("dan")));
+    story.endorse("cem", removal);
+    assert!(!story.mesh_now().admins.contains_key(&who("dan")));
+}
+
+#[test]
 fn one_admin_alone_can_only_suspend() {
     let mut story = Story::tenant(&["ann", "bob", "cem"], 1);
     let removal = story.say("ann", &Body::RemoveAdmin(who("bob")));

@@ -266,6 +266,6 @@ fn the_largest_payload_fits_with_its_envelope() {
     let room = EnrolmentRequest::LIMIT - codec::encode(&enrolment_request()).len();
     let largest = EnrolmentRequest { evidence: vec![0; room + b"evidence".len() - 2], ..enrolment_request() };
     let encoded = codec::encode(&largest).len();
-    assert!(encoded <= EnrolmentRequest::LIMIT && encoded >= EnrolmentRequest::LIMIT - 4);
+    assert!((EnrolmentRequest::LIMIT - 4..=EnrolmentRequest::LIMIT).contains(&encoded));
     assert!(Verified::<EnrolmentRequest>::from_bytes(Verified::sign(largest, &identity(6)).bytes()).is_ok());
 }
