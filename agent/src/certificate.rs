@@ -12,6 +12,9 @@ const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 const VERSION: u8 = 0xa0;
 
+/// Version 3, which is written as 2.
+const V3: [u8; 3] = [0x02, 0x01, 0x02];
+
 /// SubjectPublicKeyInfo of Ed25519 up to the key: the sequence, its algorithm without parameters, the bit string's head.
 const ED25519: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
@@ -38,7 +41,9 @@ pub fn node_of(der: &[u8]) -> Result<NodeId, CertificateError> {
     certificate.take(SEQUENCE, "signature algorithm")?;
     certificate.take(BIT_STRING, "signature")?;
     certificate.end("signature's end")?;
-    body.take(VERSION, "version")?;
+    if body.take(VERSION, "version")? != V3 {
+        return Err(CertificateError::Form("version"));
+    }
     body.take(INTEGER, "serial number")?;
     body.take(SEQUENCE, "signature algorithm in the body")?;
     body.take(SEQUENCE, "issuer")?;

@@ -28,7 +28,7 @@ Examples:
   keymesh-agent volume format --file data.img --key key_4be1... --size 1G
   keymesh-agent volume unlock --file data.img --test
   keymesh-agent volume unlock --file /dev/nvme1n1 data
-  keymesh-agent key get key_4be1... --out-fd 3 3>&1 | program-that-reads-a-key
+  keymesh-agent key get key_4be1... --out-fd 1 | program-that-reads-a-key
 
 Mesh, tenant and nodes come from /etc/keymesh/agent.toml; flags go before it.";
 
