@@ -55,6 +55,8 @@ pub fn enrol(
 ) -> Result<Answered<Enrolled>, FleetError> {
     let (identity, evidence) = (identity.clone(), evidence.bytes());
     let request = Renewed::<Enrol>::new(SIGNED_LIFE);
+    let mut fleet = fleet.clone();
+    fleet.times.hedge = fleet.times.hedge.max(HEDGE);
     fleet.ask(move |mut client: Client| {
         let enrol = request.get(|| {
             let request = EnrolmentRequest {
@@ -71,6 +73,9 @@ pub fn enrol(
         client.post_json("/v1/enrol", &*enrol)
     })
 }
+
+/// Votes take longer than releases: a node is given this long before the next is asked.
+const HEDGE: Duration = Duration::from_secs(2);
 
 /// How long enrolment waits for custodians unless told otherwise: votes are statements and must spread first.
 pub const WAIT: Duration = Duration::from_secs(60);

@@ -119,11 +119,12 @@ pub enum FleetError {
 }
 
 impl FleetError {
-    /// The code of a refusal.
+    /// The code of a refusal, or the newest one among the failures.
     pub fn code(&self) -> Option<Code> {
         match self {
+            Self::NoAddresses => None,
             Self::Refused { source, .. } => source.code(),
-            Self::NoAddresses | Self::Exhausted { .. } => None,
+            Self::Exhausted { failures, .. } => failures.iter().rev().find_map(ClientError::code),
         }
     }
 

@@ -145,6 +145,20 @@ fn what_failed_at_each_address_is_told_and_nothing_waits_in_vain() {
 }
 
 #[test]
+fn a_node_that_stays_unready_is_told_with_its_code() {
+    let (mesh, statements) = two();
+    let node = FakeNode::start(&identity(1), move |talk, call, body| match call {
+        "POST /v1/release" => Reply::error(Code::QuorumUnavailable),
+        _ => talk.honest(call, body, &statements),
+    });
+    let mut fleet = fleet(mesh, vec![at(&node)]);
+    fleet.times.total = Duration::from_millis(600);
+    let error = release(&fleet).expect_err("no answer");
+    assert!(matches!(error, FleetError::Exhausted { .. }) && error.reached());
+    assert_eq!(error.code(), Some(Code::QuorumUnavailable));
+}
+
+#[test]
 fn no_address_at_all_is_said_so() {
     let (mesh, _) = two();
     assert!(matches!(release(&fleet(mesh, vec![])), Err(FleetError::NoAddresses)));
