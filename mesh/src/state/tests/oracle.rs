@@ -90,7 +90,7 @@ impl<'s> Facts<'s> {
         let author = self.statements[&act].author();
         let exempt = matches!(self.statements[&act].body(), Some(Body::SuspendAdmin(_)));
         self.removals_of(author)
-            .any(|(removal, is_suspension)| !self.saw(removal, act) && !(exempt && is_suspension) && removal != act)
+            .any(|(removal, is_suspension)| removal != act && !(self.saw(removal, act) || exempt && is_suspension))
     }
 
     /// Whether something gives back what `denial` took and has seen it.
@@ -116,10 +116,10 @@ impl<'s> Facts<'s> {
         }
         match statement.body() {
             Some(Body::RemoveAdmin(_)) => return false,
-            Some(Body::SuspendAdmin(_)) => {
-                if self.removals_of(statement.author()).any(|(_, is_suspension)| !is_suspension) {
-                    return true;
-                }
+            Some(Body::SuspendAdmin(_))
+                if self.removals_of(statement.author()).any(|(_, is_suspension)| !is_suspension) =>
+            {
+                return true;
             }
             _ => {}
         }
