@@ -57,9 +57,7 @@ impl Node {
         gathering.ask(members, &CustodyMessage::EnrolAsk(envelope));
         let mut waits = gathering.open.clone();
         let me = self.me;
-        let own = async {
-            if members.contains(&me) { Some(custodian::enrol(self, request).await) } else { None }
-        };
+        let own = async { if members.contains(&me) { Some(custodian::enrol(self, request).await) } else { None } };
         tokio::pin!(own);
         let mut own_done = false;
         let mut voted = BTreeSet::new();

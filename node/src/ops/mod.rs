@@ -67,11 +67,7 @@ pub struct Allowance {
 impl Allowance {
     /// Of an ordinary connection.
     pub fn new() -> Self {
-        Self {
-            refusals: Bucket::new(32, 256),
-            enrolments: Bucket::new(2, 30),
-            statements: Bucket::new(500, 4096),
-        }
+        Self { refusals: Bucket::new(32, 256), enrolments: Bucket::new(2, 30), statements: Bucket::new(500, 4096) }
     }
 }
 

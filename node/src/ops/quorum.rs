@@ -113,9 +113,7 @@ impl Node {
         let me = view.me;
         let own = async {
             match mine {
-                Some((grant, record)) => {
-                    custodian::contribute(self, request, request.request, Ok(grant), record).await
-                }
+                Some((grant, record)) => custodian::contribute(self, request, request.request, Ok(grant), record).await,
                 None => Vec::new(),
             }
         };
@@ -141,7 +139,8 @@ impl Node {
                         if let Some(committee) = committees.get_mut(place).filter(|c| c.members.contains(&from)) {
                             committee.parts.entry(from).or_insert(part);
                         }
-                        let missing = committees.iter().any(|c| c.members.contains(&from) && !c.parts.contains_key(&from));
+                        let missing =
+                            committees.iter().any(|c| c.members.contains(&from) && !c.parts.contains_key(&from));
                         if !missing {
                             waits.remove(&from);
                         }

@@ -118,12 +118,7 @@ impl Node {
     ///
     /// # Errors
     /// As [`Node::document`].
-    pub async fn blob(
-        &self,
-        caller: Option<&Caller>,
-        document: DocumentId,
-        hash: BlobHash,
-    ) -> Result<Blob, WireError> {
+    pub async fn blob(&self, caller: Option<&Caller>, document: DocumentId, hash: BlobHash) -> Result<Blob, WireError> {
         self.may_read(caller, document)?;
         let (to, bytes) = oneshot::channel();
         self.ask(Command::Blob(document, hash, to)).await?;

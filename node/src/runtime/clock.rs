@@ -1,9 +1,18 @@
 //! The two clocks the core is given with every step and decision.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use keymesh_wire::time::{Boot, Now, Wall};
 use nix::time::{ClockId, clock_gettime};
+
+/// By how much the wall clock is wrong on purpose, in milliseconds.
+static OFFSET: AtomicI64 = AtomicI64::new(0);
+
+/// Makes this process's wall clock wrong, for test networks (`testing.clock_offset_ms`). The boot clock stays right.
+pub fn set_offset(milliseconds: i64) {
+    OFFSET.store(milliseconds, Ordering::Relaxed);
+}
 
 /// Both clocks, one right after the other. The boot clock (`CLOCK_BOOTTIME`) counts while the machine is suspended, too.
 ///
@@ -18,7 +27,8 @@ pub fn now() -> Now {
 /// The wall clock. One before 1970 reads as 1970, and whoever is asked answers with a clock difference.
 pub fn wall() -> Wall {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Wall(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    let since = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    Wall(since.saturating_add_signed(OFFSET.load(Ordering::Relaxed)))
 }
 
 #[cfg(test)]

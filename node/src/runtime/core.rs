@@ -34,6 +34,9 @@ const AT_ONCE: usize = 256;
 /// The longest pause between two ticks.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+/// The shortest: a timer that stays due, because what it waits for has not come, must not keep a processor busy.
+const SHORTEST_WAIT: Duration = Duration::from_millis(5);
+
 /// What the core's thread is asked.
 #[derive(Debug)]
 pub enum Command {
@@ -87,8 +90,9 @@ impl Core {
         loop {
             let now = clock::now();
             let wait = self.replica.next_wake().map_or(LONGEST_WAIT, |at| Duration::from_millis(at.since(now.boot).0));
-            let receive = tokio::time::timeout(wait.min(LONGEST_WAIT), self.commands.recv());
-            let mut next = match self.runtime.clone().block_on(async { receive.await }) {
+            let wait = wait.clamp(SHORTEST_WAIT, LONGEST_WAIT);
+            let mut next = match self.runtime.block_on(async { tokio::time::timeout(wait, self.commands.recv()).await })
+            {
                 Ok(Some(command)) => Some(command),
                 Ok(None) => return Ok(()),
                 Err(_) => None,
@@ -127,7 +131,8 @@ impl Core {
         let mut membership = false;
         let Self { disk, node, .. } = self;
         let durable = step.batch.persist(|writes| {
-            membership = writes.iter().any(|write| matches!(write, Write::Statement { document, .. } if *document == mesh));
+            membership =
+                writes.iter().any(|write| matches!(write, Write::Statement { document, .. } if *document == mesh));
             let started = Instant::now();
             let count = writes.len() as u64;
             let written = write(disk, node, writes);

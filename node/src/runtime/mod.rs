@@ -90,6 +90,10 @@ pub fn run(config: Config) -> Result<(), RuntimeError> {
     } else {
         tracing::warn!("{hardening}");
     }
+    if config.clock_offset_ms != 0 {
+        tracing::warn!(offset_ms = config.clock_offset_ms, "testing: this node's wall clock is wrong on purpose");
+        clock::set_offset(config.clock_offset_ms);
+    }
     let opened = open(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RuntimeError::Threads)?;
     let outcome = runtime.block_on(async {

@@ -80,7 +80,9 @@ pub fn open(config: Config) -> Result<Opened, RuntimeError> {
     let log = data.audit_log(&Options { queue: config.limits.request_queue, ..Options::new(id) })?;
     if let Some(torn) = log.torn_tail() {
         let (file, offset) = (torn.file.display(), torn.offset);
-        warnings.push(format!("{file}: an unfinished record at offset {offset} was cut off; nothing in it had been acknowledged"));
+        warnings.push(format!(
+            "{file}: an unfinished record at offset {offset} was cut off; nothing in it had been acknowledged"
+        ));
     }
     recall(&data.audit_dir(), id, &custodian)?;
     let audit = Auditor::new(log, data.audit_dir(), id, metrics.clone());

@@ -59,11 +59,7 @@ pub(super) async fn membership(State(shared): Node) -> Json<Membership> {
     Json(shared.node.members())
 }
 
-pub(super) async fn session(
-    State(shared): Node,
-    Extension(connection): Conn,
-    body: Body,
-) -> Answer<SessionOpened> {
+pub(super) async fn session(State(shared): Node, Extension(connection): Conn, body: Body) -> Answer<SessionOpened> {
     let open: SessionOpen = body::json(body, shared.body_bytes).await?;
     Ok(Json(connection.open(&shared.node, &open)?))
 }

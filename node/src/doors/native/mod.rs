@@ -37,8 +37,6 @@ pub use self::routes::paths;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// How long a connection may be idle, or take for the head of a request.
-const IDLE: Duration = Duration::from_secs(75);
 /// How long requests under way may take once the door closes.
 const CLOSE: Duration = Duration::from_millis(500);
 
@@ -81,6 +79,7 @@ pub struct Bound {
     tls: Arc<rustls::ServerConfig>,
     body_bytes: usize,
     connections: usize,
+    idle: Duration,
     allow_faults: bool,
 }
 
@@ -103,6 +102,7 @@ pub fn bind(identity: &Identity, config: &Config) -> Result<Bound, DoorError> {
         tls: Arc::new(tls::config(identity)?),
         body_bytes: config.limits.body_bytes,
         connections: config.limits.connections,
+        idle: Duration::from_millis(config.limits.idle.0),
         allow_faults: config.allow_faults,
     })
 }
@@ -148,7 +148,7 @@ async fn accept(bound: Bound, node: Arc<Node>, mut closing: watch::Receiver<bool
     let shared = Arc::new(Shared { node: node.clone(), body_bytes: bound.body_bytes });
     let router = routes::router(shared, bound.allow_faults);
     let tls = TlsAcceptor::from(bound.tls);
-    let room = Arc::new(Semaphore::new(bound.connections));
+    let (room, idle) = (Arc::new(Semaphore::new(bound.connections)), bound.idle);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -173,7 +173,7 @@ async fn accept(bound: Bound, node: Arc<Node>, mut closing: watch::Receiver<bool
         connections.spawn(async move {
             let _permit = permit;
             node.metrics.connections.fetch_add(1, Ordering::Relaxed);
-            connection(socket, &node, &tls, router, closing).await;
+            connection(socket, &node, &tls, router, idle, closing).await;
             node.metrics.connections.fetch_sub(1, Ordering::Relaxed);
         });
     }
@@ -194,6 +194,7 @@ async fn connection(
     node: &Arc<Node>,
     tls: &TlsAcceptor,
     router: Router,
+    idle: Duration,
     mut closing: watch::Receiver<bool>,
 ) {
     // Answers are small and waited for; a socket that refuses the option still works.
@@ -215,7 +216,7 @@ async fn connection(
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
+        .header_read_timeout(idle)
         .max_headers(32)
         .max_buf_size(32 * 1024)
         .serve_connection(TokioIo::new(stream), service);
