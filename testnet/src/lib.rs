@@ -5,12 +5,16 @@
 //! What is seen is real; what is simulated with a clock and a seed lives in `keymesh-sim`.
 
 pub mod binaries;
+pub mod demo;
 pub mod error;
+pub mod instance;
 pub mod metadata;
 pub mod packages;
+pub mod prepared;
 pub mod process;
 pub mod report;
 pub mod search;
+pub mod setup;
 pub mod testnet;
 pub mod tool;
 pub mod topology;

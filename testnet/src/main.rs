@@ -1,3 +1,203 @@
-//! Entry point.
+//! `keymesh-testnet`: the demo, and a mesh to play with.
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Parser, Subcommand};
+use keymesh_testnet::binaries::Binaries;
+use keymesh_testnet::demo::{SHORT, STORY, Sabotage, Scene};
+use keymesh_testnet::error::TestnetError;
+use keymesh_testnet::packages;
+use keymesh_testnet::prepared::Prepared;
+use keymesh_testnet::process;
+use keymesh_testnet::report::{Runner, Step};
+use keymesh_testnet::testnet::Testnet;
+use keymesh_testnet::topology::THREE_CLOUDS;
+
+const STATUSES: &str = "\
+Exit status:
+  0  every step held
+  1  a step failed; it is named
+  2  the command line is wrong
+  3  a program is missing; the message names its package
+  5  anything else, and a sabotage that no step noticed
+
+Examples:
+  keymesh-testnet demo
+  keymesh-testnet demo --json demo.json --keep
+  keymesh-testnet demo --break revoke
+  keymesh-testnet up --dir /tmp/mesh";
+
+/// Real keymesh processes on this machine, in three clouds that are loopback addresses.
+#[derive(Debug, Parser)]
+#[command(name = "keymesh-testnet", version, after_help = STATUSES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Walk through the story: a mesh that releases keys, is cut, revokes, is killed, and is audited
+    Demo(Demo),
+    /// Start a mesh with a tenant, keys and an enrolled agent, and leave it up until it is interrupted
+    Up {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List the scenarios with their steps
+    List,
+}
+
+/// How to show it.
+#[derive(Debug, Args)]
+struct Demo {
+    /// Write what was observed as a JSON array, after every step
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Do one thing wrong on purpose (revoke, audit, deny, digest): the demo must fail at the step that notices
+    #[arg(long = "break", value_name = "WHAT")]
+    sabotage: Option<Sabotage>,
+    /// Leave the mesh up at the end and say how to go on by hand
+    #[arg(long)]
+    keep: bool,
+    /// Only the short form of the story
+    #[arg(long)]
+    short: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Where things are.
+#[derive(Debug, Args)]
+struct Place {
+    /// The folder for everything; new or empty [default: a temporary one, removed after success]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Take the programs in this folder as they are, instead of building them
+    #[arg(long, value_name = "DIR")]
+    binaries: Option<PathBuf>,
+}
+
+/// The folder to remove if somebody interrupts; none if it stays.
+static REMOVE: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = on_interrupt() {
+        eprintln!("keymesh-testnet: interrupts are not handled: {error}");
+    }
+    let done = match cli.command {
+        Command::Demo(demo) => run_demo(&demo),
+        Command::Up { place } => up(&place),
+        Command::List => {
+            list();
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("keymesh-testnet: {error}");
+        match error {
+            TestnetError::Missing { .. } => ExitCode::from(3),
+            _ => ExitCode::from(5),
+        }
+    })
+}
+
+fn list() {
+    let show = |name: &str, steps: &[Step<Scene>]| {
+        println!("{name}");
+        for step in steps {
+            println!("  {:<16} {}", step.name, step.title);
+        }
+    };
+    show("demo", STORY);
+    println!();
+    show("demo --short", SHORT);
+}
+
+fn binaries(place: &Place) -> Result<Binaries, TestnetError> {
+    match &place.binaries {
+        Some(folder) => Binaries::in_folder(folder),
+        None => {
+            eprintln!("building keymesh and keymesh-agent (cargo's progress follows)");
+            Binaries::build()
+        }
+    }
+}
+
+fn run_demo(demo: &Demo) -> Result<ExitCode, TestnetError> {
+    packages::ensure("cryptsetup", "cryptsetup-bin")?;
+    let net = Testnet::new(binaries(&demo.place)?, &THREE_CLOUDS, demo.place.dir.as_deref())?;
+    println!("five nodes in three clouds; everything they do is in {}", net.dir.display());
+    if demo.place.dir.is_none() && !demo.keep {
+        *REMOVE.lock().unwrap_or_else(PoisonError::into_inner) = Some(net.dir.clone());
+    }
+    let mut scene = Scene::new(net, demo.sabotage);
+    let steps = if demo.short { SHORT } else { STORY };
+    let started = Instant::now();
+    let result = Runner::new(demo.json.clone()).run(&mut scene, steps);
+    let took = started.elapsed().as_secs();
+    if let Err(failed) = &result {
+        scene.net.keep_folder();
+        println!("\nFAILED at step `{}` after {took} s: {}", failed.step, failed.source);
+        println!("Logs, commands and data are in {}", scene.net.dir.display());
+        if let Some(sabotage) = demo.sabotage {
+            let right = if failed.step == sabotage.noticed_by() { "as it should" } else { "but another step should" };
+            println!("The sabotage `{sabotage:?}` was noticed by step `{}`, {right}.", failed.step);
+        }
+    } else {
+        println!("\nall {} steps held, {took} s", steps.len());
+    }
+    if demo.keep {
+        scene.net.keep_folder();
+        println!("\n{}\n\nThe nodes run until this is interrupted (ctrl-C).", scene.by_hand());
+        wait_for_ever();
+    }
+    Ok(match (result, demo.sabotage) {
+        (Err(_), _) => ExitCode::from(1),
+        (Ok(()), Some(sabotage)) => {
+            println!("The sabotage `{sabotage:?}` went unnoticed.");
+            ExitCode::from(5)
+        }
+        (Ok(()), None) => ExitCode::SUCCESS,
+    })
+}
+
+fn up(place: &Place) -> Result<ExitCode, TestnetError> {
+    let mut prepared = Prepared::start(binaries(place)?, place.dir.as_deref(), Duration::from_secs(60))?;
+    prepared.net.keep_folder();
+    println!("{}\n\nThe nodes run until this is interrupted (ctrl-C).", prepared.by_hand());
+    wait_for_ever();
+}
+
+fn wait_for_ever() -> ! {
+    loop {
+        thread::park();
+    }
+}
+
+/// On ctrl-C and SIGTERM: ends the children, removes the temporary folder, and goes.
+fn on_interrupt() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name("interrupts".into()).spawn(move || {
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            process::kill_all();
+            if let Some(folder) = REMOVE.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                let _ = std::fs::remove_dir_all(folder);
+            }
+            std::process::exit(130);
+        });
+    })?;
+    Ok(())
+}

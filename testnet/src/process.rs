@@ -4,10 +4,12 @@
 //! process), the kernel kills its children; a dropped [`Process`] is killed and reaped. Only processes started here are
 //! ever signalled, by their own ids. Output goes to a file, whose last lines explain an unexpected end.
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,27 @@ use nix::unistd::Pid;
 use crate::error::TestnetError;
 
 const TAIL_LINES: usize = 12;
+
+/// Children that were started and not yet reaped.
+static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+/// Kills every child there is. For a process that is about to end without unwinding.
+pub fn kill_all() {
+    for pid in running().iter() {
+        send(*pid, Signal::SIGKILL);
+    }
+}
+
+fn running() -> MutexGuard<'static, BTreeSet<u32>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn send(pid: u32, signal: Signal) {
+    if let Ok(pid) = i32::try_from(pid) {
+        // A child that has just ended is what was wanted.
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+}
 
 /// A running child.
 #[derive(Debug)]
@@ -41,6 +64,7 @@ impl Process {
         // Its own group: a signal from a terminal reaches the supervisor, which decides what to do with its children.
         command.process_group(0);
         let child = command.spawn().map_err(TestnetError::io("start", command.get_program()))?;
+        running().insert(child.id());
         Ok(Self { name: name.to_owned(), child, log: log.to_owned(), held: false })
     }
 
@@ -56,7 +80,13 @@ impl Process {
 
     /// How it ended, if it did.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+        // The list is held meanwhile: an id in it is not reaped, so it cannot have gone to another process.
+        let mut running = running();
+        let status = self.child.try_wait().ok().flatten();
+        if status.is_some() {
+            running.remove(&self.child.id());
+        }
+        status
     }
 
     /// # Errors
@@ -77,7 +107,9 @@ impl Process {
     pub fn kill(&mut self) {
         // Fails only for a child that was reaped already.
         let _ = self.child.kill();
+        let mut running = running();
         let _ = self.child.wait();
+        running.remove(&self.child.id());
     }
 
     /// Asks it to end (`SIGTERM`) and waits; kills it after `within`. True if it ended by itself.
@@ -110,11 +142,8 @@ impl Process {
     }
 
     fn signal(&mut self, signal: Signal) {
-        // The child is not reaped before `ended` saw its end, so its id cannot have gone to another process.
-        if self.ended().is_none()
-            && let Ok(pid) = i32::try_from(self.child.id())
-        {
-            let _ = kill(Pid::from_raw(pid), signal);
+        if self.ended().is_none() {
+            send(self.child.id(), signal);
         }
     }
 }

@@ -58,6 +58,7 @@ pub struct Testnet {
     /// The mesh, once it is founded.
     pub mesh: Option<MeshId>,
     cli: Tool,
+    words: Tool,
     // Last, so that processes end before their folder goes.
     temporary: Option<tempfile::TempDir>,
 }
@@ -97,8 +98,9 @@ impl Testnet {
             process: None,
         });
         let cli = Tool::new(&binaries.keymesh, &dir.join("commands.log"));
-        let cli = cli.with(["--context".as_ref(), dir.join("context.toml").as_os_str(), "--json".as_ref()]);
-        Ok(Self { nodes: nodes.collect(), mesh: None, cli, temporary, dir, binaries })
+        let words = cli.with(["--context".as_ref(), dir.join("context.toml").as_os_str()]);
+        let cli = words.with(["--json"]);
+        Ok(Self { nodes: nodes.collect(), mesh: None, cli, words, temporary, dir, binaries })
     }
 
     /// Leaves the folder in place when this goes.
@@ -116,6 +118,30 @@ impl Testnet {
     /// The command line as one of the people.
     pub fn cli_as(&self, person: &str) -> Tool {
         self.cli.with(["--as".as_ref(), self.key_of(person).as_os_str()])
+    }
+
+    /// What a command prints for people, run as one of them.
+    ///
+    /// # Errors
+    /// [`TestnetError::Command`] if it fails.
+    pub fn words_as(&self, person: &str, line: &[&str]) -> Result<String, TestnetError> {
+        let answer = self.words.with(["--as".as_ref(), self.key_of(person).as_os_str()]).run(line)?;
+        if !answer.succeeded() {
+            return Err(answer.failed());
+        }
+        Ok(String::from_utf8_lossy(&answer.stdout).trim().to_owned())
+    }
+
+    /// `keymesh status` as people see it.
+    ///
+    /// # Errors
+    /// [`TestnetError::Command`] if it fails.
+    pub fn status_words(&self) -> Result<String, TestnetError> {
+        let answer = self.words.run(["status"])?;
+        if !answer.succeeded() {
+            return Err(answer.failed());
+        }
+        Ok(String::from_utf8_lossy(&answer.stdout).trim().to_owned())
     }
 
     /// The command line as one of the people, asking only these nodes.
@@ -357,6 +383,20 @@ impl Testnet {
         nodes.iter().map(|index| Ok((self.nodes[*index].place.name, self.status(*index)?.documents))).collect()
     }
 
+    /// Every document's digest at each of these nodes, as JSON.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn digests(&self, nodes: &[usize]) -> Result<Value, ClientError> {
+        let of = |documents: Vec<DocumentStatus>| -> Value {
+            let digest =
+                |held: DocumentStatus| (held.name, json!({ "digest": held.digest, "statements": held.statements }));
+            Value::Object(documents.into_iter().map(digest).collect())
+        };
+        let all = self.documents(nodes)?.into_iter().map(|(name, documents)| (name.to_owned(), of(documents)));
+        Ok(Value::Object(all.collect()))
+    }
+
     /// Looks again and again until `look` sees what is awaited; it returns what it saw instead. A node that does not
     /// answer is looked at again.
     ///
@@ -455,7 +495,11 @@ fn difference(held: &[(&'static str, Vec<DocumentStatus>)]) -> Result<(), String
     Ok(())
 }
 
-fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, TestnetError> {
+/// An id as a command printed it.
+///
+/// # Errors
+/// [`TestnetError::Unexpected`] with the text.
+pub(crate) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, TestnetError> {
     text.parse().map_err(|error| TestnetError::Unexpected(format!("`{text}` is not the id it should be: {error}")))
 }
 

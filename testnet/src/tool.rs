@@ -140,6 +140,12 @@ impl Answer {
         Json { command: self.command.clone(), value }
     }
 
+    /// The error that `keymesh --json` prints beside: its kind and message.
+    pub fn error(&self) -> Value {
+        let value: Value = serde_json::from_str(&self.stderr).unwrap_or_default();
+        value["error"].clone()
+    }
+
     /// The JSON it printed.
     ///
     /// # Errors

@@ -1,0 +1,138 @@
+//! What people do to set up a tenant: the same few commands for the demo, for tests and for benchmarks.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::error::TestnetError;
+use crate::testnet::Testnet;
+use crate::tool::Json;
+
+/// A tenant of the test network.
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    /// Its name.
+    pub name: &'static str,
+    /// Its id.
+    pub id: String,
+    /// Its admins; the first one acts, the others endorse.
+    pub admins: Vec<&'static str>,
+}
+
+/// How long the custodians may take to make a root.
+const ROOT: Duration = Duration::from_secs(30);
+
+impl Testnet {
+    /// Sets up and starts all nodes and admits them: proposed by the first founder, endorsed by the others.
+    ///
+    /// # Errors
+    /// [`TestnetError`].
+    pub fn begin(&mut self, founders: &[&str]) -> Result<(), TestnetError> {
+        self.found("testnet", founders, founders.len())?;
+        self.init_nodes()?;
+        self.start(&self.all())?;
+        let proposed = self.propose_admission(founders[0])?;
+        self.endorse_all(&proposed, &founders[1..])?;
+        self.wait_connected(&self.all(), Duration::from_secs(20))?;
+        Ok(())
+    }
+
+    /// Proposes to admit all nodes by their invites.
+    ///
+    /// # Errors
+    /// [`TestnetError`].
+    pub fn propose_admission(&self, founder: &str) -> Result<Json, TestnetError> {
+        let invites = self.nodes.iter().map(|node| node.dir.join("invite.json").into_os_string());
+        let line = ["node", "admit"].map(Into::into).into_iter().chain(invites);
+        self.cli_as(founder).json(line)
+    }
+
+    /// Endorses every statement of `proposed` that waits, as each of `people` in turn.
+    ///
+    /// # Errors
+    /// [`TestnetError`].
+    pub fn endorse_all(&self, proposed: &Json, people: &[&str]) -> Result<(), TestnetError> {
+        let waiting = waiting(proposed)?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        for person in people {
+            let line = ["endorse".to_owned()].into_iter().chain(waiting.iter().cloned());
+            self.cli_as(person).json(line)?;
+        }
+        Ok(())
+    }
+
+    /// Begins a tenant on the nodes of these zones, as its first admin.
+    ///
+    /// # Errors
+    /// [`TestnetError`].
+    pub fn create_tenant(
+        &self,
+        name: &'static str,
+        admins: &[&'static str],
+        zones: &[&str],
+    ) -> Result<Tenant, TestnetError> {
+        let mut line: Vec<String> = ["tenant", "create", name].map(str::to_owned).into();
+        for admin in admins {
+            self.new_person(admin)?;
+            line.push(format!("--admin={admin}={}", self.key_of(admin).display()));
+        }
+        line.push(format!("--endorsements={}", admins.len()));
+        line.push("--zones".to_owned());
+        line.extend(zones.iter().map(|zone| (*zone).to_owned()));
+        let id = self.cli_as(admins[0]).json(&line)?.text("/tenant")?;
+        Ok(Tenant { name, id, admins: admins.to_vec() })
+    }
+
+    /// Runs a command as the tenant's first admin.
+    ///
+    /// # Errors
+    /// [`TestnetError`].
+    pub fn act(&self, tenant: &Tenant, line: &[&str]) -> Result<Json, TestnetError> {
+        self.cli_as(tenant.admins[0]).with(["--tenant", &tenant.id]).json(line)
+    }
+
+    /// Runs a command as the tenant's first admin and has the others endorse what it proposed.
+    ///
+    /// # Errors
+    /// [`TestnetError`].
+    pub fn agree(&self, tenant: &Tenant, line: &[&str]) -> Result<Json, TestnetError> {
+        let proposed = self.act(tenant, line)?;
+        self.endorse_all(&proposed, &tenant.admins[1..])?;
+        Ok(proposed)
+    }
+
+    /// Has these nodes make a root among themselves. Returns its id and how long it took them from the last endorsement
+    /// until every one of them attested it.
+    ///
+    /// # Errors
+    /// [`TestnetError`].
+    pub fn create_root(
+        &self,
+        tenant: &Tenant,
+        custodians: &[&str],
+        threshold: usize,
+    ) -> Result<(String, Duration), TestnetError> {
+        let threshold = threshold.to_string();
+        let mut line = vec!["root", "create", "--threshold", &threshold, "--custodians"];
+        line.extend(custodians);
+        let proposed = self.act(tenant, &line)?;
+        let root = proposed.text("/root")?;
+        self.endorse_all(&proposed, &tenant.admins[1..])?;
+        let endorsed = Instant::now();
+        let wait = format!("--wait={}s", ROOT.as_secs());
+        self.act(tenant, &["root", "status", &wait])?;
+        Ok((root, endorsed.elapsed()))
+    }
+}
+
+/// The statements in a command's answer that wait for endorsements.
+///
+/// # Errors
+/// [`TestnetError::Answer`] if it lists none at all.
+pub fn waiting(proposed: &Json) -> Result<Vec<String>, TestnetError> {
+    let waits = |statement: &&Value| statement["missing_endorsements"].as_u64().is_some_and(|missing| missing > 0);
+    let statements = proposed.list("/statements")?.iter().filter(waits);
+    Ok(statements.filter_map(|statement| statement["statement"].as_str().map(str::to_owned)).collect())
+}
