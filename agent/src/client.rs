@@ -162,6 +162,15 @@ impl Client {
         self.exchange("GET", path, None, READ_BYTES)
     }
 
+    /// Asks for `path` and reads the text that answers, at most [`ANSWER_BYTES`]: health and metrics.
+    ///
+    /// # Errors
+    /// As [`Client::get_json`].
+    pub fn get_text(&mut self, path: &str) -> Result<String, ClientError> {
+        let answer = self.answer("GET", path, None, ANSWER_BYTES)?;
+        String::from_utf8(answer).map_err(|_| self.malformed(format!("the answer to {path} is no text")))
+    }
+
     /// Sends `question` as JSON to `path` and reads the JSON that answers, at most [`ANSWER_BYTES`].
     ///
     /// # Errors
@@ -212,6 +221,17 @@ impl Client {
         body: Option<&[u8]>,
         limit: usize,
     ) -> Result<A, ClientError> {
+        let answer = self.answer(method, path, body, limit)?;
+        serde_json::from_slice(&answer).map_err(|error| self.malformed(format!("the answer to {path}: {error}")))
+    }
+
+    fn answer(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<u8>, ClientError> {
         if !std::mem::take(&mut self.usable) {
             return Err(ClientError::Closed { address: self.address });
         }
@@ -224,7 +244,7 @@ impl Client {
         if answer.status >= 300 {
             return Err(self.refused(&answer));
         }
-        serde_json::from_slice(&answer.body).map_err(|error| self.malformed(format!("the answer to {path}: {error}")))
+        Ok(answer.body)
     }
 
     fn refused(&self, answer: &http::Answer) -> ClientError {

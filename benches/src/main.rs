@@ -1,3 +1,156 @@
-//! Entry point.
+//! `keymesh-benches`: measures a real mesh on this machine.
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use keymesh_benches::error::BenchError;
+use keymesh_benches::figures::{Figures, Row, show};
+use keymesh_benches::live::Mesh;
+use keymesh_benches::people::{Keys, Tenant};
+use keymesh_benches::{dkg, quorum, release, spread, start};
+use keymesh_wire::sign::Identity;
+use serde::Serialize;
+
+/// Measure keymesh end to end: five real nodes on this machine, reached over TLS
+#[derive(Debug, Parser)]
+#[command(version, after_help = "Times are never asserted; a release without its audit record is an error.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Write the figures as one line of JSON: to FILE, or with - to standard output instead of the table
+    #[arg(long, global = true, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Command {
+    /// Releases from a leased keyring, audit durable first
+    Release {
+        /// Kept connections, each with one request under way
+        #[arg(long, default_value_t = 8)]
+        connections: usize,
+        /// For how long
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
+    /// Blind releases from a quorum keyring
+    Quorum {
+        /// Kept connections, each with one request under way
+        #[arg(long, default_value_t = 1)]
+        connections: usize,
+        /// For how long
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+    /// Making a root of five nodes
+    Dkg {
+        /// How often
+        #[arg(long, default_value_t = 5)]
+        times: usize,
+    },
+    /// A statement's way to all five nodes
+    Spread {
+        /// How many, one after the other
+        #[arg(long, default_value_t = 200)]
+        statements: usize,
+    },
+    /// Starting a node, and its memory when idle
+    Start,
+    /// Everything, in one table beside what it should be
+    All,
+}
+
+/// A mesh with an agent that may have keys.
+struct Prepared {
+    mesh: Mesh,
+    tenant: Tenant,
+    keys: Keys,
+    agent: Arc<Identity>,
+}
+
+impl Prepared {
+    fn on(mesh: Mesh) -> Result<Self, BenchError> {
+        let mut tenant = mesh.tenant("acme")?;
+        mesh.root(&mut tenant)?;
+        let keys = mesh.keys(&mut tenant)?;
+        let agent = mesh.agent(&tenant)?;
+        Ok(Self { mesh, tenant, keys, agent })
+    }
+
+    fn release(&mut self, connections: usize, seconds: u64) -> Result<release::ReleaseFigures, BenchError> {
+        let length = Duration::from_secs(seconds);
+        release::measure(&mut self.mesh, &self.tenant, &self.keys, &self.agent, connections, length)
+    }
+
+    fn quorum(&self, connections: usize, seconds: u64) -> Result<quorum::QuorumFigures, BenchError> {
+        let length = Duration::from_secs(seconds);
+        quorum::measure(&self.mesh, &self.tenant, &self.keys, &self.agent, connections, length)
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Everything {
+    release_1: release::ReleaseFigures,
+    release_8: release::ReleaseFigures,
+    quorum: quorum::QuorumFigures,
+    dkg: dkg::DkgFigures,
+    spread: spread::SpreadFigures,
+    start: start::StartFigures,
+}
+
+impl Figures for Everything {
+    fn rows(&self) -> Vec<Row> {
+        let parts: [&dyn Fn() -> Vec<Row>; 6] = [
+            &|| self.release_1.rows(),
+            &|| self.release_8.rows(),
+            &|| self.quorum.rows(),
+            &|| self.dkg.rows(),
+            &|| self.spread.rows(),
+            &|| self.start.rows(),
+        ];
+        parts.iter().flat_map(|rows| rows()).collect()
+    }
+}
+
+fn everything() -> Result<Everything, BenchError> {
+    let mut mesh = Mesh::begin()?;
+    let (dkg, spread, start) = (dkg::measure(&mesh, 5)?, spread::measure(&mesh, 200)?, start::measure(&mut mesh)?);
+    let mut prepared = Prepared::on(mesh)?;
+    Ok(Everything {
+        quorum: prepared.quorum(1, 5)?,
+        release_1: prepared.release(1, 10)?,
+        release_8: prepared.release(8, 10)?,
+        dkg,
+        spread,
+        start,
+    })
+}
+
+fn run(cli: &Cli) -> Result<(), BenchError> {
+    let json = cli.json.as_deref();
+    match cli.command {
+        Command::Release { connections, seconds } => {
+            show(&Prepared::on(Mesh::begin()?)?.release(connections, seconds)?, json)
+        }
+        Command::Quorum { connections, seconds } => {
+            show(&Prepared::on(Mesh::begin()?)?.quorum(connections, seconds)?, json)
+        }
+        Command::Dkg { times } => show(&dkg::measure(&Mesh::begin()?, times)?, json),
+        Command::Spread { statements } => show(&spread::measure(&Mesh::begin()?, statements)?, json),
+        Command::Start => show(&start::measure(&mut Mesh::begin()?)?, json),
+        Command::All => show(&everything()?, json),
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keymesh-benches: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

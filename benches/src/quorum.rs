@@ -1,0 +1,124 @@
+//! Blind releases: three of five custodians open a key straight to the agent, which combines what they send.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use keymesh_agent::client::Client;
+use keymesh_agent::quorum::{Question, RootPin, Wanted};
+use keymesh_agent::system::{randomness, wall};
+use keymesh_wire::request::Receipt;
+use keymesh_wire::sign::Identity;
+use serde::Serialize;
+
+use crate::error::BenchError;
+use crate::figures::{Figures, Row, Samples};
+use crate::live::Mesh;
+use crate::people::{Keys, Tenant};
+
+/// How long the first one may wait until what was set up has reached the custodians.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What blind releases came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct QuorumFigures {
+    /// Blind releases a second.
+    pub per_s: f64,
+    /// Half of them took at most this long, combining included.
+    pub p50_ms: f64,
+    /// All but one in a hundred took at most this long.
+    pub p99_ms: f64,
+    /// Connections.
+    pub connections: usize,
+    /// How many keys were opened.
+    pub releases: usize,
+}
+
+/// Measures on `connections` connections for `length`.
+///
+/// # Errors
+/// [`BenchError`].
+pub fn measure(
+    mesh: &Mesh,
+    tenant: &Tenant,
+    keys: &Keys,
+    agent: &Arc<Identity>,
+    connections: usize,
+    length: Duration,
+) -> Result<QuorumFigures, BenchError> {
+    let node = mesh.nearest()?;
+    let wanted = Wanted {
+        mesh: mesh.mesh,
+        tenant: tenant.id,
+        key: keys.quorum,
+        version: None,
+        root: None,
+        receipt: Receipt::default(),
+    };
+    let root = first(&mut mesh.client(node)?, &wanted, agent)?;
+    let wanted = Wanted { root: Some(root), ..wanted };
+    let mut threads = Vec::new();
+    let started = Instant::now();
+    for _ in 0..connections.max(1) {
+        let (mut client, wanted, agent) = (mesh.client(node)?, wanted.clone(), agent.clone());
+        threads.push(thread::spawn(move || {
+            let mut samples = Samples::default();
+            let until = Instant::now() + length;
+            while Instant::now() < until {
+                let asked = Instant::now();
+                one(&mut client, &wanted, &agent)?;
+                samples.add(asked.elapsed());
+            }
+            Ok::<_, BenchError>(samples)
+        }));
+    }
+    let mut samples = Samples::default();
+    for thread in threads {
+        samples.extend(thread.join().unwrap_or(Err(BenchError::Thread))?);
+    }
+    Ok(QuorumFigures {
+        per_s: (samples.len() as f64 / started.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+        p50_ms: samples.millis(50),
+        p99_ms: samples.millis(99),
+        connections: connections.max(1),
+        releases: samples.len(),
+    })
+}
+
+/// One blind release: signed, carried, judged by the custodians, combined here.
+fn one(client: &mut Client, wanted: &Wanted, agent: &Identity) -> Result<RootPin, BenchError> {
+    let question = Question::new(wanted, agent, wall(), &mut randomness());
+    let answer = question.send(client)?;
+    Ok(question.open(&answer, wanted.root, wall())?.root)
+}
+
+fn first(client: &mut Client, wanted: &Wanted, agent: &Identity) -> Result<RootPin, BenchError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match one(client, wanted, agent) {
+            Err(BenchError::Client(error)) if client.is_usable() && Instant::now() < until => {
+                eprintln!("not yet: {error}");
+                thread::sleep(Duration::from_millis(100));
+            }
+            other => return other,
+        }
+    }
+}
+
+impl Figures for QuorumFigures {
+    fn rows(&self) -> Vec<Row> {
+        let n = self.connections;
+        vec![
+            Row::new(format!("blind releases a second, {n} connections"), format!("{:.0}", self.per_s), ""),
+            Row::new(
+                format!("blind release p50, {n} connections"),
+                format!("{} ms", self.p50_ms),
+                match n {
+                    1 => "< 10 ms",
+                    _ => "",
+                },
+            ),
+            Row::new(format!("blind release p99, {n} connections"), format!("{} ms", self.p99_ms), ""),
+        ]
+    }
+}
