@@ -51,6 +51,8 @@ pub struct Config {
     pub log: Log,
     /// Whether the endpoint that cuts connections on purpose exists. For test networks only.
     pub allow_faults: bool,
+    /// How many milliseconds this process's wall clock is wrong by on purpose. 0 unless faults are allowed.
+    pub clock_offset_ms: i64,
 }
 
 /// A zone: `provider/name`, such as `aws/eu-west-1a`.
@@ -77,11 +79,13 @@ pub struct Limits {
     pub request_queue: usize,
     /// Messages waiting for one peer.
     pub peer_queue: usize,
+    /// How long a connection at the door may be idle, or take for the head of a request.
+    pub idle: Millis,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 1024, body_bytes: BODY_BYTES, request_queue: 4096, peer_queue: 1024 }
+        Self { connections: 1024, body_bytes: BODY_BYTES, request_queue: 4096, peer_queue: 1024, idle: Millis(DEFAULT_IDLE_MS) }
     }
 }
 
@@ -130,6 +134,8 @@ const LEVELS: [(&str, LogLevel); 5] = [
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 const DEFAULT_CLOCK_MS: u64 = 30_000;
+const DEFAULT_IDLE_MS: u64 = 75_000;
+const DAY_MS: i64 = 24 * 3600 * 1000;
 const DEFAULT_KEY_FILE: &str = "node.key";
 
 /// Fields outside sections, then each section with its fields: what may stand in a file of version 1.
@@ -137,10 +143,10 @@ const TOP: &[&str] = &["version", "data_dir", "mesh", "name", "zone", "provider"
 const SECTIONS: &[(&str, &[&str])] = &[
     ("listen", &["mesh", "door"]),
     ("advertise", &["mesh", "door"]),
-    ("limits", &["connections", "body_bytes", "request_queue", "peer_queue"]),
+    ("limits", &["connections", "body_bytes", "request_queue", "peer_queue", "idle_ms"]),
     ("clock", &["max_difference_ms"]),
     ("log", &["level", "format"]),
-    ("testing", &["allow_faults"]),
+    ("testing", &["allow_faults", "clock_offset_ms"]),
 ];
 
 /// Why a configuration file is not used. The texts are complete: file, line, field and what to write.
@@ -342,6 +348,10 @@ impl Config {
             body_bytes: limit("body_bytes", 4096..=16 * 1024 * 1024, default.body_bytes)?,
             request_queue: limit("request_queue", 1..=1_000_000, default.request_queue)?,
             peer_queue: limit("peer_queue", 16..=100_000, default.peer_queue)?,
+            idle: match section.get("idle_ms") {
+                Some(value) => Millis(value.integer(500..=3_600_000, "milliseconds from 500 to 3600000")?),
+                None => default.idle,
+            },
         };
         let section = file.section("clock")?;
         let clock = match section.get("max_difference_ms") {
@@ -355,6 +365,16 @@ impl Config {
         };
         let section = file.section("testing")?;
         let allow_faults = section.get("allow_faults").map(|value| value.boolean()).transpose()?.unwrap_or(false);
+        let clock_offset_ms = match section.get("clock_offset_ms") {
+            Some(value) => {
+                let offset = value.signed(-DAY_MS..=DAY_MS, "milliseconds, at most a day either way")?;
+                if offset != 0 && !allow_faults {
+                    return Err(value.invalid("0, or `allow_faults = true` beside it: it makes the clock wrong"));
+                }
+                offset
+            }
+            None => 0,
+        };
 
         Ok(Self {
             data_dir,
@@ -369,6 +389,7 @@ impl Config {
             clock_max_difference: Millis(clock),
             log,
             allow_faults,
+            clock_offset_ms,
         })
     }
 
@@ -387,6 +408,7 @@ impl Config {
             clock_max_difference: Millis(DEFAULT_CLOCK_MS),
             log: Log::default(),
             allow_faults: false,
+            clock_offset_ms: 0,
         }
     }
 
@@ -428,12 +450,13 @@ impl Config {
             "Addresses others reach this node at, if they are not the ones above.",
             format!("[advertise]\nmesh = \"{}\"\ndoor = \"{}\"", self.advertise.mesh, self.advertise.door),
         );
-        let Limits { connections, body_bytes, request_queue, peer_queue } = self.limits;
+        let Limits { connections, body_bytes, request_queue, peer_queue, idle: Millis(idle) } = self.limits;
         field(
-            "Bounds: connections at the door, bytes of a request, requests waiting, messages waiting for one peer.",
+            "Bounds: connections at the door, bytes of a request, requests waiting, messages waiting for one peer, and how \
+             long a connection may be idle.",
             format!(
                 "[limits]\nconnections = {connections}\nbody_bytes = {body_bytes}\nrequest_queue = {request_queue}\n\
-                 peer_queue = {peer_queue}"
+                 peer_queue = {peer_queue}\nidle_ms = {idle}"
             ),
         );
         field(
@@ -449,8 +472,8 @@ impl Config {
             ),
         );
         field(
-            "For test networks only: an endpoint that cuts this node off from others.",
-            format!("[testing]\nallow_faults = {}", self.allow_faults),
+            "For test networks only: an endpoint that cuts this node off from others, and a wall clock that is wrong.",
+            format!("[testing]\nallow_faults = {}\nclock_offset_ms = {}", self.allow_faults, self.clock_offset_ms),
         );
         out
     }

@@ -165,6 +165,15 @@ impl Value<'_> {
             .ok_or_else(|| self.invalid(expected))
     }
 
+    pub(super) fn signed(&self, range: RangeInclusive<i64>, expected: &str) -> Result<i64, ConfigError> {
+        self.value
+            .get_ref()
+            .as_integer()
+            .and_then(|integer| i64::from_str_radix(integer.as_str(), integer.radix()).ok())
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| self.invalid(expected))
+    }
+
     pub(super) fn boolean(&self) -> Result<bool, ConfigError> {
         self.value.get_ref().as_bool().ok_or_else(|| self.invalid("true or false"))
     }

@@ -52,6 +52,8 @@ fn a_written_file_reads_back_and_is_never_written_over() {
     config.limits.peer_queue = 99;
     config.log = Log { level: LogLevel::Trace, format: LogFormat::Json };
     config.allow_faults = true;
+    config.clock_offset_ms = -600_000;
+    config.limits.idle = Millis(1500);
     config.write_new(&path).expect("a new file");
     assert_eq!(Config::load(&path).expect("its own form"), config);
     assert!(matches!(config.write_new(&path), Err(ConfigError::Exists { .. })));
@@ -133,6 +135,18 @@ fn a_wrong_value_says_what_is_expected() {
         refusal(MESH, "ring_07"),
         "node.toml:3: `mesh` is \"ring_07\": expected the id of the mesh, `mesh_` and 64 hex digits"
     );
+}
+
+#[test]
+fn a_clock_is_made_wrong_only_where_faults_are_allowed() {
+    assert!(
+        refusal("[listen]", "[testing]\nclock_offset_ms = 600000\n[listen]")
+            .contains("`testing.clock_offset_ms` is 600000: expected 0, or `allow_faults = true` beside it")
+    );
+    let text = smallest() + "[testing]\nallow_faults = true\nclock_offset_ms = -5\n";
+    assert_eq!(parse(&text).expect("a good file").clock_offset_ms, -5);
+    let text = smallest() + "[testing]\nclock_offset_ms = 0\n";
+    assert_eq!(parse(&text).expect("a good file").clock_offset_ms, 0);
 }
 
 #[test]
