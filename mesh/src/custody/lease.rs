@@ -24,7 +24,7 @@ use super::partial::{generation_purpose, verified_capsule};
 use crate::view::{Lease, View};
 
 /// How long answers are waited for before the request is given up and made anew.
-pub const ASK_TIMEOUT: Millis = Millis(2000);
+pub const ASK_TIMEOUT: Millis = Millis(800);
 
 /// A request under way.
 #[derive(Debug)]
@@ -125,6 +125,11 @@ impl Asking {
         (self.tenant, self.keyring)
     }
 
+    /// The number of the generation asked for.
+    pub fn generation(&self) -> u32 {
+        self.generation.number
+    }
+
     /// Everybody to ask.
     pub fn custodians(&self) -> Vec<NodeId> {
         let mut all: Vec<_> = self.committees.iter().flatten().copied().collect();
@@ -135,7 +140,12 @@ impl Asking {
 
     /// Whether the request has waited too long.
     pub fn is_overdue(&self, now: Boot) -> bool {
-        now.since(self.asked.boot) > ASK_TIMEOUT
+        now >= self.overdue_at()
+    }
+
+    /// When it will have waited too long.
+    pub fn overdue_at(&self) -> Boot {
+        self.asked.boot.plus(ASK_TIMEOUT)
     }
 
     /// Takes a custodian's contribution.

@@ -308,7 +308,7 @@ impl Replica {
 
     fn lease_answer(&mut self, from: NodeId, answer: Answer, now: Now, rng: &mut impl CryptoRng, step: &mut Step) {
         let Some(asking) = self.asking.get_mut(&answer.request) else { return };
-        let place = asking.keyring();
+        let (place, number) = (asking.keyring(), asking.generation());
         let progress = match answer.verdict {
             Verdict::Partial(part) => asking.take(from, &part),
             Verdict::No(refusal) => {
@@ -335,8 +335,10 @@ impl Replica {
             Progress::FalseGeneration => {
                 self.asking.remove(&answer.request);
                 self.wishes.remove(&place);
-                let accusation = Body::AccuseGeneration(GenerationRef { keyring: place.1, number: 1 });
-                self.author(place.0.into(), &accusation, now, rng, step);
+                if !self.has_accused(&place) {
+                    let accusation = Body::AccuseGeneration(GenerationRef { keyring: place.1, number });
+                    self.author(place.0.into(), &accusation, now, rng, step);
+                }
                 step.effects.push(Effect::Warn(format!("the generation of {} is false: accused", place.1)));
             }
             Progress::Unsound => {

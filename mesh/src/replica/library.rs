@@ -93,17 +93,19 @@ impl Library {
         self.changed.insert(document);
     }
 
-    /// Forgets ciphertexts that no live state names any more.
-    pub fn sweep_blobs(&mut self, document: &DocumentId, keep: &BTreeSet<BlobHash>) -> Vec<BlobHash> {
+    /// Forgets ciphertexts. Returns those that were here. Views built before still show them, so the document counts as
+    /// changed.
+    pub fn erase_blobs(&mut self, document: &DocumentId, gone: &BTreeSet<BlobHash>) -> Vec<BlobHash> {
         let Some(blobs) = self.blobs.get_mut(document) else { return Vec::new() };
-        let gone: Vec<BlobHash> = blobs.keys().filter(|hash| !keep.contains(hash)).copied().collect();
-        if !gone.is_empty() {
+        let here: Vec<BlobHash> = gone.iter().filter(|hash| blobs.contains_key(hash)).copied().collect();
+        if !here.is_empty() {
             let blobs = Arc::make_mut(blobs);
-            gone.iter().for_each(|hash| {
+            here.iter().for_each(|hash| {
                 blobs.remove(hash);
             });
+            self.changed.insert(*document);
         }
-        gone
+        here
     }
 
     /// Documents that changed since this was last asked, their states brought up to date.
@@ -149,6 +151,12 @@ impl Holdings for Library {
                 DocumentState::Mesh(_) => true,
                 DocumentState::Tenant(tenant) => tenant.nodes.contains_key(peer),
             })
+    }
+
+    fn takes(&self, document: &DocumentId, peer: &NodeId) -> bool {
+        // A node that was away, or has only a document's beginning, does not know yet who was admitted or placed since.
+        // Statements prove themselves; that the peer is one at all was the transport's to see to.
+        self.is_member(peer) || *document == self.mesh.into()
     }
 
     fn holds(&self, document: &DocumentId) -> bool {

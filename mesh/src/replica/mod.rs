@@ -102,6 +102,7 @@ pub struct Replica {
     ceremonies: Ceremonies,
     leases: BTreeMap<(TenantId, KeyringId), Arc<Lease>>,
     wishes: BTreeMap<(TenantId, KeyringId), Wish>,
+    looked_at_leases: Boot,
     asking: BTreeMap<RequestId, Asking>,
     policies: PolicyCache,
     tenants: BTreeMap<TenantId, Arc<TenantView>>,
@@ -128,6 +129,7 @@ impl Replica {
             ceremonies: BTreeMap::new(),
             leases: BTreeMap::new(),
             wishes: BTreeMap::new(),
+            looked_at_leases: now.boot,
             asking: BTreeMap::new(),
             policies: BTreeMap::new(),
             tenants: BTreeMap::new(),
@@ -207,8 +209,9 @@ impl Replica {
             }
             Input::Custody { from, message } => self.custody(from, message, now, rng, &mut step),
             Input::WantLease { tenant, keyring } => {
-                let wish = Wish { until: now.boot.plus(WISH), ask_at: now.boot };
-                self.wishes.insert((tenant, keyring), wish);
+                // A wish that is there keeps its pace: many releases that wait ask no more often than one.
+                let wish = self.wishes.entry((tenant, keyring)).or_insert(Wish { until: now.boot, ask_at: now.boot });
+                wish.until = wish.until.max(now.boot.plus(WISH));
                 self.pursue_leases(now, rng, &mut step);
             }
             Input::Vote { tenant, vote, reply } => {
@@ -226,8 +229,13 @@ impl Replica {
     /// When [`Input::Tick`] is due at the latest.
     pub fn next_wake(&self) -> Option<Boot> {
         let ceremonies = self.ceremonies.values().map(|ceremony| ceremony.next_wake());
-        let wishes = self.wishes.values().map(|wish| wish.ask_at.max(Boot(1)));
-        let leases = self.leases.values().map(|lease| lease.expires);
+        // While an answer is awaited nothing is asked: waking for that before its time is up would be waking in vain.
+        let awaited: BTreeMap<_, _> =
+            self.asking.values().map(|asking| (asking.keyring(), asking.overdue_at())).collect();
+        let wishes = self.wishes.iter().map(|(place, wish)| {
+            awaited.get(place).map_or(wish.ask_at, |overdue| (*overdue).max(wish.ask_at)).min(wish.until)
+        });
+        let leases = self.leases.iter().map(|(place, lease)| self.lease_wake(place, lease));
         ceremonies.chain(wishes).chain(leases).chain(self.spread.next_wake()).min()
     }
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use keymesh_wire::body::{Body, GenerationRef, KeyState};
-use keymesh_wire::ids::{DocumentId, KeyringId, RootId, StatementId, TenantId};
+use keymesh_wire::ids::{BlobHash, DocumentId, KeyringId, RootId, StatementId, TenantId};
 use keymesh_wire::limits;
 use keymesh_wire::sealing::SealingPublic;
-use keymesh_wire::time::Now;
+use keymesh_wire::time::{Boot, Millis, Now};
 use rand_core::CryptoRng;
 
 use super::step::{Channel, Effect, Step, Write};
@@ -162,15 +162,19 @@ impl Replica {
         }
     }
 
-    /// Erases ciphertexts of keys whose destruction has waited long enough.
+    /// Erases ciphertexts of keys whose destruction has waited long enough, and nothing else: what hangs on a statement
+    /// that lost its authority is kept, because a disk may depend on it (I4).
     fn erase(&mut self, document: DocumentId, tenant: &TenantState, now: Now, step: &mut Step) {
-        let mut keep = tenant.wanted_blobs();
-        let waiting = tenant
+        let over = tenant
             .keys
             .values()
-            .filter(|key| key.state == KeyState::Destroyed && key.erase_after.is_none_or(|after| now.wall < after));
-        keep.extend(waiting.flat_map(|key| key.versions.iter().map(|version| version.wrapped.ciphertext)));
-        for hash in self.library.sweep_blobs(&document, &keep) {
+            .filter(|key| key.state == KeyState::Destroyed && key.erase_after.is_some_and(|after| now.wall >= after));
+        let mut gone: BTreeSet<BlobHash> =
+            over.flat_map(|key| key.versions.iter().map(|version| version.wrapped.ciphertext)).collect();
+        for wanted in tenant.wanted_blobs() {
+            gone.remove(&wanted);
+        }
+        for hash in self.library.erase_blobs(&document, &gone) {
             step.batch.writes.push(Write::EraseBlob { document, hash });
         }
     }
@@ -222,21 +226,40 @@ impl Replica {
 
     /// Past half of its time a lease that was used is asked for again.
     fn renew_leases(&mut self, now: Now) {
-        for ((tenant, keyring), lease) in &self.leases {
-            let left = lease.expires.since(now.boot);
-            let span = self.tenants.get(tenant).and_then(|view| lease_span(view.tenant(), keyring));
-            let due = span.is_some_and(|span| left.0 * 2 < span.0);
-            let place = (*tenant, *keyring);
-            if due && !self.wishes.contains_key(&place) && lease.used.load(Ordering::Relaxed) {
-                self.wishes.insert(place, super::Wish { until: lease.expires, ask_at: now.boot });
+        for (place, lease) in &self.leases {
+            let due = self.lease_half(place, lease).is_some_and(|half| now.boot >= half);
+            if due && !self.wishes.contains_key(place) && lease.used.load(Ordering::Relaxed) {
+                self.wishes.insert(*place, super::Wish { until: lease.expires, ask_at: now.boot });
             }
         }
+        self.looked_at_leases = now.boot;
+    }
+
+    /// When half of a lease's time is over.
+    fn lease_half(&self, (tenant, keyring): &(TenantId, KeyringId), lease: &Lease) -> Option<Boot> {
+        let span = self.tenants.get(tenant).and_then(|view| lease_span(view.tenant(), keyring))?;
+        Some(Boot(lease.expires.0.saturating_sub(span.0 / 2)))
+    }
+
+    /// When a lease has to be looked at next: when half of its time is over, then every eighth of it in case that it is
+    /// used late, and when it ends. An open wish looks after itself.
+    pub(super) fn lease_wake(&self, place: &(TenantId, KeyringId), lease: &Lease) -> Boot {
+        let Some(half) = self.lease_half(place, lease).filter(|_| !self.wishes.contains_key(place)) else {
+            return lease.expires;
+        };
+        let eighth = Millis(lease.expires.since(half).0 / 4 + 1);
+        half.max(self.looked_at_leases.plus(eighth)).min(lease.expires)
     }
 
     /// Asks for leases that are wanted and not under way.
     pub(super) fn pursue_leases(&mut self, now: Now, rng: &mut impl CryptoRng, step: &mut Step) {
         self.asking.retain(|_, asking| !asking.is_overdue(now.boot));
         self.wishes.retain(|_, wish| now.boot < wish.until);
+        // What this node found false stays false: asking again would bother custodians for nothing.
+        let accused: Vec<_> = self.wishes.keys().filter(|place| self.has_accused(place)).copied().collect();
+        accused.iter().for_each(|place| {
+            self.wishes.remove(place);
+        });
         let asking: BTreeSet<(TenantId, KeyringId)> = self.asking.values().map(|asking| asking.keyring()).collect();
         let due: Vec<(TenantId, KeyringId)> = self
             .wishes
@@ -257,6 +280,12 @@ impl Replica {
             }
             self.asking.insert(asking.id(), asking);
         }
+    }
+
+    /// Whether this node is on record as having found a keyring's generation false.
+    pub(super) fn has_accused(&self, (tenant, keyring): &(TenantId, KeyringId)) -> bool {
+        let keyring = self.tenant_state(tenant).and_then(|state| state.keyrings.get(keyring));
+        keyring.is_some_and(|keyring| keyring.accusers.contains(&self.me))
     }
 
     /// A lease is open: decisions may use it, and the node goes on record as able to read the generation.
@@ -315,7 +344,7 @@ fn is_custodian(tenant: &TenantState, node: keymesh_wire::ids::NodeId) -> bool {
         && tenant.roots.values().flat_map(|root| &root.committees).any(|c| c.spec.members.contains(&node))
 }
 
-fn lease_span(tenant: &TenantState, keyring: &KeyringId) -> Option<keymesh_wire::time::Millis> {
+fn lease_span(tenant: &TenantState, keyring: &KeyringId) -> Option<Millis> {
     match &tenant.keyrings.get(keyring)?.class {
         keymesh_wire::body::CustodyClass::Leased { lease, .. } => Some(*lease),
         keymesh_wire::body::CustodyClass::Quorum => None,
