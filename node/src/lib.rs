@@ -1,5 +1,6 @@
 //! A key manager node of keymesh and the command line for its people.
 
+pub mod cli;
 pub mod config;
 pub mod disk;
 pub mod doors;

@@ -1,0 +1,98 @@
+//! The command line as people type it.
+
+use clap::{CommandFactory, Parser};
+
+use super::*;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(std::iter::once("keymesh").chain(line.split_whitespace()))
+}
+
+#[test]
+fn the_command_tree_holds_together() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_explains_itself_with_an_example() {
+    fn walk(command: &clap::Command, path: &str) {
+        let path = format!("{path} {}", command.get_name());
+        assert!(command.get_about().is_some(), "{path} says what it does");
+        if command.has_subcommands() {
+            command.get_subcommands().filter(|sub| sub.get_name() != "help").for_each(|sub| walk(sub, &path));
+        } else {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "{path} has an example");
+        }
+    }
+    walk(&Cli::command(), "");
+}
+
+#[test]
+fn commands_read_like_sentences() {
+    for line in [
+        "person new ann --out ann.key",
+        "mesh found --name demo --founder ann=a.key --founder bob=b.key --endorsements 2 --as a.key --out mesh.genesis",
+        "node init --dir n1 --genesis g --name n1 --zone aws/a --mesh-listen 127.0.0.1:1 --door-listen 127.0.0.1:2",
+        "node admit a.json b.json --as ann.key",
+        "node remove n3",
+        "endorse stm_51f0a2c4 stm_00112233 --as bob.key",
+        "tenant create acme --admin ann=a.key --endorsements 2 --nodes n1 n2 n3 --as a.key",
+        "tenant create acme --admin ann=a.key --endorsements 2 --zones aws/a gcp/b --lessee-only n1",
+        "tenant trust-report acme --json",
+        "root create --tenant acme --custodians n1 n2 n3 n4 n5 --threshold 3 --faults 1",
+        "root status --wait",
+        "root status --wait=2m",
+        "keyring create payments/volumes --class leased --lease 60s",
+        "keyring create payments/vault --class quorum",
+        "key create payments/volumes/web-1 --bytes 64",
+        "key compromised payments/volumes/web-1",
+        "rename ring_00 volumes-b",
+        "policy set payments --file p.cedar",
+        "launcher add deploy=deploy.key",
+        "role grant carol=who_00 namespace-admin --scope payments/dev",
+        "ticket issue --tenant acme --instance aws:1:i-0 --valid 10m --as deploy.key --out t",
+        "instance revoke aws:1:i-0 --reason compromised",
+        "revocation status --node 127.0.0.1:1 --node 127.0.0.1:2",
+        "status --all",
+        "audit --instance aws:1:i-0 --tenant acme",
+        "audit verify --dir n1",
+        "run --config n1/node.toml",
+        "context set --key ann.key --default-tenant acme --door 127.0.0.1:7401",
+    ] {
+        assert!(parse(line).is_ok(), "{line}: {}", parse(line).err().map(|e| e.to_string()).unwrap_or_default());
+    }
+}
+
+#[test]
+fn a_command_line_that_contradicts_itself_is_refused_with_status_2() {
+    for line in [
+        "tenant create acme --admin ann=a.key --endorsements 2",
+        "tenant create acme --admin ann=a.key --endorsements 2 --nodes n1 --zones aws/a",
+        "ticket issue --out t",
+        "keyring create payments/volumes --class both",
+        "node init --dir n1 --genesis g --name n1 --zone aws --mesh-listen 127.0.0.1:1 --door-listen 127.0.0.1:2",
+        "status --node localhost:1",
+        "status --timeout 5",
+        "key create a/b/c --bytes 33",
+    ] {
+        assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
+    }
+}
+
+#[test]
+fn the_help_lists_exit_statuses_and_every_noun() {
+    let help = Cli::command().render_long_help().to_string();
+    for word in ["4  no node could be reached", "person", "revocation", "trust", "--json", "KEYMESH_CONTEXT"] {
+        assert!(help.contains(word), "{word} in\n{help}");
+    }
+}
+
+#[test]
+fn errors_have_the_documented_statuses() {
+    let status = |error: CliError| error.status();
+    assert_eq!(status(CliError::usage("x")), 2);
+    assert_eq!(status(CliError::NoNode { tried: Vec::new() }), 4);
+    assert_eq!(status(CliError::NoRoot { tenant: "acme".into() }), 1);
+    assert_eq!(status(CliError::Daemon(crate::runtime::RuntimeError::Core)), 5);
+}

@@ -1,0 +1,84 @@
+//! `keymesh ticket`: what a launcher signs about an instance it starts. Needs no node, so that CI can do it anywhere.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Subcommand};
+use keymesh_agent::keyfile::KeyKind;
+use keymesh_wire::envelope::Verified;
+use keymesh_wire::ids::Nonce;
+use keymesh_wire::suite::Suite;
+use keymesh_wire::ticket::Ticket;
+use keymesh_wire::time::Millis;
+use serde_json::json;
+
+use super::connect;
+use super::env::Env;
+use super::error::CliError;
+use super::mesh::write_new;
+use super::names;
+use super::output::Output;
+use super::time::{moment, parse_span};
+use crate::keyfile;
+
+/// Launch tickets.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Sign a single-use ticket for one instance or one agent's key
+    #[command(after_help = "\
+Example:
+  keymesh ticket issue --tenant acme --instance aws:123456789012:i-0abc --valid 10m --as deploy.key --out launch.ticket
+
+Works without a node if the tenant is remembered or given by id. The instance must be launched after this.")]
+    Issue(Issue),
+}
+
+/// A ticket to sign.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("for").args(["instance", "agent"]).required(true).multiple(true))]
+pub struct Issue {
+    /// The instance that may use it, such as aws:123456789012:i-0abc
+    #[arg(long, value_name = "ID")]
+    instance: Option<String>,
+    /// The agent's key that may use it, by id or key file
+    #[arg(long, value_name = "ID|KEYFILE")]
+    agent: Option<String>,
+    /// How long it can be used
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_span)]
+    valid: Millis,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Does it.
+pub fn run(env: &Env, command: Command) -> Result<Output, CliError> {
+    let Command::Issue(issue) = command;
+    let tenant = match env.tenant_offline(None)? {
+        Some(tenant) => tenant,
+        None => connect::tenant_id(env, None)?,
+    };
+    let launcher = keyfile::load(&env.key_file()?, KeyKind::Person)?;
+    let agent = issue.agent.as_deref().map(names::principal).transpose()?;
+    let issued = env.now();
+    let ticket = Ticket {
+        suite: Suite::V1,
+        tenant,
+        launcher: launcher.principal(),
+        nonce: Nonce::from_bytes(keymesh_agent::system::random_bytes()),
+        instance: issue.instance.clone(),
+        agent,
+        issued,
+        expires: issued.plus(issue.valid),
+    };
+    let signed = Verified::sign(ticket, &launcher);
+    // What the nodes would refuse as too large is refused here.
+    Verified::<Ticket>::from_bytes(signed.bytes()).map_err(|error| CliError::usage(format!("--instance: {error}")))?;
+    write_new(&issue.out, signed.bytes())?;
+    let whom = issue.instance.clone().or(agent.map(|agent| agent.to_string())).unwrap_or_default();
+    let text = format!("ticket for {whom}, usable once until {}, in {}", moment(signed.expires), issue.out.display());
+    let json = json!({
+        "ticket": issue.out, "tenant": tenant, "launcher": signed.launcher, "instance": signed.instance,
+        "agent": signed.agent, "nonce": signed.nonce, "issued": signed.issued, "expires": signed.expires,
+    });
+    Ok(Output::new(text, json))
+}
