@@ -11,7 +11,9 @@
 //!    so is what rested on it. This settles suspensions; two admins who suspend each other are both suspended.
 //! 3. What a suspended admin did outside the suspension's past is void until the suspension is lifted. A lift may itself
 //!    become void by this, so the pass is repeated until no further suspension stands.
-//! 4. What a displaced node said as a node outside the displacement's past is void.
+//! 4. A role that was revoked carries no act outside the revocation's past, or its former holder could go on from an old
+//!    place for ever.
+//! 5. What a displaced node said as a node outside the displacement's past is void.
 //!
 //! An act that had a removal in its past *in effect* is no longer a matter of voiding: it is judged by that past, in
 //! which its author may have been made an admin anew. An act that had seen the bare proposal is still void, or whoever is
@@ -94,6 +96,14 @@ struct Standing {
     past: BTreeSet<Index>,
 }
 
+/// A role that was taken away.
+#[derive(Debug, Clone)]
+struct Revoked {
+    revocation: Index,
+    what: (PrincipalId, Role, Scope),
+    past: BTreeSet<Index>,
+}
+
 /// A kind of denial, by which it is known what it voids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Denial {
@@ -152,6 +162,7 @@ pub struct Authority<'g> {
     void: Vec<bool>,
     quarantined: Vec<bool>,
     standing: Vec<Standing>,
+    revoked: Vec<Revoked>,
     required: BTreeMap<Index, usize>,
 }
 
@@ -231,6 +242,7 @@ impl<'g> Authority<'g> {
             void: vec![false; graph.len()],
             quarantined: Vec::new(),
             standing: Vec::new(),
+            revoked: Vec::new(),
             required: BTreeMap::new(),
         };
         authority.pass();
@@ -241,6 +253,7 @@ impl<'g> Authority<'g> {
         authority.settle(|_, index| matches!(graph.entries()[index].statement.body(), Some(Body::SuspendAdmin(_))));
         let suspensions = authority.index.suspend.clone();
         while authority.enforce(Denial::Suspension, suspensions.clone()) {}
+        authority.enforce_revocations();
         let displacements = authority.index.displace.clone();
         authority.enforce(Denial::Displacement, displacements);
         let outcome = authority.outcome();
@@ -294,6 +307,32 @@ impl<'g> Authority<'g> {
         self.void = (0..self.graph.len()).map(|index| self.is_void(index)).collect();
         self.pass();
         true
+    }
+
+    /// Lets revocations of roles that hold cut off what they had not seen.
+    fn enforce_revocations(&mut self) {
+        let holding = self.index.revoke_grant.iter().filter(|(index, ..)| self.valid[*index]);
+        self.revoked = holding
+            .map(|(index, who, role, scope)| Revoked {
+                revocation: *index,
+                what: (*who, *role, *scope),
+                past: self.graph.whole_past(*index),
+            })
+            .collect();
+        if !self.revoked.is_empty() {
+            self.pass();
+        }
+    }
+
+    /// Whether an act at `at` under the role that `grant` gave is outside the past of a revocation of it.
+    fn is_cut_off(&self, grant: Index, what: (PrincipalId, Role, Scope), at: At) -> bool {
+        let At::Before(act) = at else { return false };
+        self.revoked.iter().any(|revoked| {
+            revoked.what == what
+                && !self.graph.precedes(revoked.revocation, grant)
+                && !revoked.past.contains(&act)
+                && !self.graph.precedes(revoked.revocation, act)
+        })
     }
 
     fn is_void(&self, index: Index) -> bool {
@@ -478,7 +517,9 @@ impl<'g> Authority<'g> {
                 .revoke_grant
                 .iter()
                 .filter(move |(_, who, what, place)| (who, what, place) == (principal, role, scope));
-            self.effective(*index, at) && !self.denied(Some(*index), revocations.map(|(index, ..)| index), at)
+            self.effective(*index, at)
+                && !self.denied(Some(*index), revocations.map(|(index, ..)| index), at)
+                && !self.is_cut_off(*index, (*principal, *role, *scope), at)
         })
     }
 

@@ -140,6 +140,30 @@ fn a_namespace_admin_whose_role_was_revoked_creates_nothing_more() {
 }
 
 #[test]
+fn a_namespace_admin_whose_role_was_revoked_adds_nothing_by_dating_back() {
+    let mut story = Story::tenant(&["ann", "bob"], 1);
+    let namespace = story.namespace("ann", None, "dev");
+    let scope = Scope::Namespace(namespace);
+    story.say("ann", &grant("eve", Role::NamespaceAdmin, scope));
+    let kept = story.keyring("eve", namespace, "kept");
+    let key = story.key("eve", kept, "key");
+    let before = story.heads();
+    let concurrent = story.say_after("eve", &before, &new_keyring(namespace, "late", "late"));
+    assert_eq!(story.tenant_now().keyrings.len(), 2);
+    story.say_after("bob", &before, &revoke_grant("eve", Role::NamespaceAdmin, scope));
+    let added = NewVersion { key, keyring: kept, version: version("hers") };
+    story.say_after("eve", &before, &Body::AddVersion(added.clone()));
+    story.say_after("eve", &before, &move_key(key, kept, KeyState::Compromised));
+    let state = story.tenant_now();
+    assert_eq!(state.keyrings.keys().collect::<Vec<_>>(), [&kept]);
+    assert_eq!((state.keys[&key].versions.len(), state.keys[&key].state), (1, KeyState::Active));
+    assert!(state.quarantined.iter().any(|entry| entry.statement == concurrent));
+    story.say("ann", &grant("eve", Role::NamespaceAdmin, scope));
+    story.say("eve", &Body::AddVersion(added));
+    assert_eq!(story.tenant_now().keys[&key].versions.len(), 2, "with the role given anew she goes on");
+}
+
+#[test]
 fn a_keyring_nonce_used_twice_on_two_sides_makes_one_keyring() {
     for (one, two) in [("x", "y"), ("y", "x"), ("p", "q")] {
         let mut story = Story::tenant(&["ann", "bob"], 1);
