@@ -117,8 +117,24 @@ impl TenantView {
         blobs: Blobs,
         cache: &mut PolicyCache,
     ) -> Option<Self> {
+        Self::rebuild(document, above, blobs, cache, None)
+    }
+
+    /// As [`TenantView::build`], taking over what did not change since the view `before`: checking a root's public half
+    /// costs a curve multiplication for each member, too much to do with every statement.
+    pub fn rebuild(
+        document: &Arc<crate::state::DocumentState>,
+        above: Option<Level>,
+        blobs: Blobs,
+        cache: &mut PolicyCache,
+        before: Option<&Self>,
+    ) -> Option<Self> {
         let crate::state::DocumentState::Tenant(state) = &**document else { return None };
         let roots = state.roots.values().filter(|root| root.live).filter_map(|root| {
+            let unchanged = before.filter(|before| before.tenant().roots.get(&root.id) == Some(root));
+            if let Some(publics) = unchanged.and_then(|before| before.roots.get(&root.id)) {
+                return Some((root.id, publics.clone()));
+            }
             let publics = root.committees.iter().map(|committee| {
                 committee.public.as_deref().and_then(|bytes| RootPublic::<Ristretto>::from_bytes(bytes).ok())
             });
@@ -140,7 +156,9 @@ impl TenantView {
             agents: agents.collect(),
             policies: policies.collect(),
             keys: state.keys.keys().filter_map(|id| Some((*id, key_target(state, *id)?))).collect(),
-            evidence: evidence(state),
+            evidence: before
+                .filter(|before| before.tenant().evidence_roots == state.evidence_roots)
+                .map_or_else(|| evidence(state), |before| before.evidence.clone()),
             denials: state.denial_digest(),
             state: document.clone(),
             above,

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use keymesh_wire::body::{Body, GenerationRef, KeyState};
+use keymesh_custody::{KeyShare, Ristretto, RootPublic};
+use keymesh_wire::body::{Body, GenerationRef, KeyState, RootAttestation};
 use keymesh_wire::ids::{BlobHash, DocumentId, KeyringId, RootId, StatementId, TenantId};
 use keymesh_wire::limits;
 use keymesh_wire::sealing::SealingPublic;
@@ -17,6 +18,7 @@ use super::{ASK_AGAIN, Replica};
 use crate::custody::ceremony::{Ceremony, CeremonyPlan, Outcome, parse_slot};
 use crate::custody::lease::Asking;
 use crate::custody::message::CustodyMessage;
+use crate::state::tenant::RootCommittee;
 use crate::state::{Document, DocumentState, TenantState};
 use crate::view::{HeldShare, Lease, TenantView, View};
 
@@ -58,7 +60,8 @@ impl Replica {
                     self.erase(id, tenant, now, step);
                 }
                 let blobs = self.library.blobs_of(&id);
-                if let Some(view) = TenantView::build(&state, above, blobs, &mut self.policies) {
+                let before = self.tenants.get(&tenant.tenant).map(|view| &**view);
+                if let Some(view) = TenantView::rebuild(&state, above, blobs, &mut self.policies, before) {
                     self.tenants.insert(tenant.tenant, Arc::new(view));
                 }
             }
@@ -98,7 +101,15 @@ impl Replica {
                     self.ceremonies.remove(&key);
                     continue;
                 }
-                if self.ceremonies.contains_key(&key) || !committee.spec.members.contains(&self.me) {
+                if !committee.spec.members.contains(&self.me) || committee.attested.contains(&self.me) {
+                    continue;
+                }
+                if let Some(attestation) = self.fitting_claim(root.id, place, committee) {
+                    self.ceremonies.remove(&key);
+                    self.author(tenant.tenant.into(), &Body::AttestRoot(attestation), now, rng, step);
+                    continue;
+                }
+                if self.ceremonies.contains_key(&key) {
                     continue;
                 }
                 let sealing: Option<Vec<SealingPublic>> = committee
@@ -130,6 +141,29 @@ impl Replica {
         }
     }
 
+    /// What another member attested and the share that this one holds fits to.
+    fn fitting_claim(&self, root: RootId, place: u8, committee: &RootCommittee) -> Option<RootAttestation> {
+        committee.claims.iter().find_map(|claim| {
+            let held = self.shares.get(&(root, place, claim.attempt))?;
+            let public = RootPublic::<Ristretto>::from_bytes(&claim.public).ok()?;
+            held.share.matches(&public).then(|| RootAttestation {
+                root,
+                committee: place,
+                attempt: claim.attempt,
+                epoch: 0,
+                transcript: claim.transcript,
+                public: claim.public.clone(),
+            })
+        })
+    }
+
+    /// Whether this member attested an outcome of a root already.
+    fn has_attested(&self, tenant: &TenantId, attestation: &RootAttestation) -> bool {
+        let root = self.tenant_state(tenant).and_then(|state| state.roots.get(&attestation.root));
+        let committee = root.and_then(|root| root.committees.get(usize::from(attestation.committee)));
+        committee.is_some_and(|committee| committee.attested.contains(&self.me))
+    }
+
     fn next_attempt(&self, root: &RootId, committee: u8) -> u32 {
         let held = self.shares.keys().filter(|(id, place, _)| id == root && *place == committee);
         held.map(|(_, _, attempt)| attempt + 1).max().unwrap_or(0)
@@ -149,13 +183,17 @@ impl Replica {
                     let frame = CustodyMessage::Ceremony(envelope).to_frame();
                     step.effects.push(Effect::Send { to, channel: Channel::Custody, frame });
                 }
-                Outcome::Done { slot, share, attestation } => {
-                    let parsed = keymesh_custody::KeyShare::from_exposed(share.expose_secret());
+                Outcome::Keep { slot, share } => {
+                    let parsed = KeyShare::from_exposed(share.expose_secret());
                     let (Some(place), Ok(parsed)) = (parse_slot(&slot), parsed) else { continue };
                     self.shares.insert(place, Arc::new(HeldShare { share: parsed, epoch: 0 }));
                     step.batch.writes.push(Write::Share { slot, share });
-                    self.author(tenant.into(), &Body::AttestRoot(attestation), now, rng, step);
-                    self.view_changed = true;
+                }
+                Outcome::Attest(attestation) => {
+                    self.refold_now();
+                    if !self.has_attested(&tenant, &attestation) {
+                        self.author(tenant.into(), &Body::AttestRoot(attestation), now, rng, step);
+                    }
                 }
                 Outcome::Warn(what) => step.effects.push(Effect::Warn(what)),
             }
