@@ -194,7 +194,11 @@ impl World {
             let bound = |world: &Self| {
                 (0..world.size()).all(|node| {
                     world.node(node).running.is_none()
-                        || world.tenant(node, tenant).is_none_or(|state| state.claim_of(&agent.id()).is_some())
+                        || world
+                            .node(node)
+                            .view()
+                            .and_then(|view| view.tenant(&tenant))
+                            .is_some_and(|tenant| tenant.agents.contains_key(&agent.id()))
                 })
             };
             if self.run_until(1_000, bound) {

@@ -182,6 +182,7 @@ impl World {
                 let reason = record.reason.clone().unwrap_or_default();
                 self.later(node, record, Then::Refuse { handle, reason });
             }
+            Decision::Elsewhere { .. } => self.released(node, handle, Err(Denied::NoLease)),
             Decision::NeedLease { keyring } => {
                 let tenant = request.tenant;
                 if let Some(running) = &mut self.nodes[node].running {

@@ -479,6 +479,14 @@ impl World {
         self.network.reaches(a, b) && lists(a, b) && lists(b, a)
     }
 
+    /// Whether two nodes have a connection, as both of them see it.
+    pub fn is_linked(&self, a: usize, b: usize) -> bool {
+        let has = |of: usize, who: usize| {
+            self.nodes[of].running.as_ref().is_some_and(|running| running.linked.contains(&self.nodes[who].id()))
+        };
+        has(a, b) && has(b, a)
+    }
+
     fn linked(&self, a: usize, b: usize) -> bool {
         let has = |of: usize, who: usize| {
             self.nodes[of].running.as_ref().is_some_and(|running| running.linked.contains(&self.nodes[who].id()))
@@ -605,6 +613,11 @@ impl World {
     /// As [`World::doom`], at the next write that holds a root share.
     pub fn doom_share(&mut self, node: usize, reach: Reach) {
         self.nodes[node].doom = Some(Doom::Share(reach));
+    }
+
+    /// Takes a crash to come back.
+    pub fn pardon(&mut self, node: usize) {
+        self.nodes[node].doom = None;
     }
 
     // ---- what clients ask ----
