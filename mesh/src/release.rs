@@ -70,6 +70,12 @@ pub enum Decision {
         /// For which keyring.
         keyring: KeyringId,
     },
+    /// It may, but not from this node as it is now: another may serve it, or this one a little later. Nothing is recorded.
+    /// Only whoever has the right is told so much.
+    Elsewhere {
+        /// Why not from here.
+        why: &'static str,
+    },
 }
 
 /// A release that was decided and is not yet carried out.
@@ -189,13 +195,11 @@ fn release(
     }
     let state = permitted.tenant.tenant();
     if !view.counts(state, &view.me) || !state.nodes.get(&view.me).is_some_and(|placement| placement.lessee) {
-        return Err("this node may not lease for the tenant".to_owned());
+        return Ok(Decision::Elsewhere { why: "this node may not lease keyrings of the tenant" });
     }
-    let ciphertext = permitted
-        .tenant
-        .blobs
-        .get(&permitted.version.ciphertext)
-        .ok_or("the key's ciphertext has not arrived here yet")?;
+    let Some(ciphertext) = permitted.tenant.blobs.get(&permitted.version.ciphertext) else {
+        return Ok(Decision::Elsewhere { why: "the key's ciphertext has not arrived here yet" });
+    };
     let lease = view.leases.get(&(request.tenant, permitted.keyring_id));
     let Some(lease) =
         lease.filter(|lease| now.boot < lease.expires && lease.generation == permitted.version.generation)

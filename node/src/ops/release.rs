@@ -55,6 +55,7 @@ impl Node {
                     self.metrics.refusals.fetch_add(1, Ordering::Relaxed);
                     return Err(WireError::refused());
                 }
+                Decision::Elsewhere { why } => return Err(WireError::new(Code::NotServedHere, why)),
                 Decision::NeedLease { keyring } => {
                     let wish = Command::Input(Input::WantLease { tenant: request.tenant, keyring });
                     let wait = PATIENCE.saturating_sub(started.elapsed());
