@@ -1,0 +1,37 @@
+//! The short form of the demo on real processes, and a sabotage that it has to notice.
+
+use keymesh_testnet::binaries::Binaries;
+use keymesh_testnet::demo::{SHORT, Sabotage, Scene};
+use keymesh_testnet::packages;
+use keymesh_testnet::report::{Runner, Step, StepFailed};
+use keymesh_testnet::testnet::Testnet;
+use keymesh_testnet::topology::THREE_CLOUDS;
+
+/// The steps that this machine can show: without cryptsetup, and without the right to install it, no volumes.
+fn steps() -> Vec<&'static Step<Scene>> {
+    let volumes = packages::ensure("cryptsetup", "cryptsetup-bin").is_ok();
+    SHORT.iter().filter(|step| volumes || !["volume", "blind-release"].contains(&step.name)).collect()
+}
+
+fn tell(sabotage: Option<Sabotage>) -> Result<(), StepFailed> {
+    let binaries = Binaries::build().expect("the programs");
+    let net = Testnet::new(binaries, &THREE_CLOUDS, None).expect("a folder");
+    let mut scene = Scene::new(net, sabotage);
+    let mut runner = Runner::new(None).quiet();
+    let told = steps().into_iter().try_for_each(|step| runner.run(&mut scene, std::slice::from_ref(step)));
+    if told.is_err() && sabotage.is_none() {
+        scene.net.keep_folder();
+        eprintln!("logs, commands and data are in {}", scene.net.dir.display());
+    }
+    told
+}
+
+#[test]
+fn the_short_story_holds_and_a_forgotten_zone_in_the_policy_is_noticed() {
+    // One after the other: ten nodes at once on a small machine are slow, and slow is not what is tested.
+    if let Err(failed) = tell(None) {
+        panic!("{failed}");
+    }
+    let noticed = tell(Some(Sabotage::Deny)).expect_err("a policy without the zone");
+    assert_eq!(noticed.step, Sabotage::Deny.noticed_by(), "{noticed}");
+}
