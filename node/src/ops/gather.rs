@@ -14,10 +14,13 @@ use super::Node;
 /// Answers waiting to be looked at, of one gathering.
 const QUEUE: usize = 1024;
 
+/// One who gathers: its number and where answers go.
+type Gatherer = (u64, mpsc::Sender<(NodeId, Verdict)>);
+
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    by_request: HashMap<RequestId, Vec<(u64, mpsc::Sender<(NodeId, Verdict)>)>>,
+    by_request: HashMap<RequestId, Vec<Gatherer>>,
 }
 
 /// Which requests gather answers. The same request may be gathered twice at once, when an agent retries.
