@@ -8,13 +8,15 @@ use door_support::raw::{Raw, Said};
 use door_support::{POLICY, Tenant, World, admin, blocking, identity, mesh, wall};
 use keymesh_agent::client::{Trust, is_refusal};
 use keymesh_agent::quorum::{Question, Wanted};
-use keymesh_wire::api::{AuditPage, Release};
+use keymesh_wire::api::{AuditPage, Enrol, Release};
 use keymesh_wire::audit::{AuditKind, Outcome};
 use keymesh_wire::body::{Body, Revocation, Subject};
+use keymesh_wire::envelope::Verified;
 use keymesh_wire::error::Code;
 use keymesh_wire::ids::{KeyId, RequestId};
-use keymesh_wire::request::Receipt;
+use keymesh_wire::request::{EnrolmentRequest, Receipt};
 use keymesh_wire::sign::Identity;
+use keymesh_wire::suite::Suite;
 use keymesh_wire::time::Millis;
 
 fn ask(raw: &mut Raw, tenant: &Tenant, key: KeyId, number: u128) -> Said {
@@ -119,6 +121,20 @@ async fn three_nodes_make_a_root_and_release_keys_to_those_who_may_have_them() {
         // Asking for a quorum key as a leased one, too.
         assert_eq!(ask(&mut open(&world, &tenant, &agent), &tenant, blind.key, 5).bytes(), unknown.bytes());
 
+        // Custodians, not the node that is asked, judge evidence; most of them say the same, and that is the answer.
+        let enrolment = EnrolmentRequest {
+            suite: Suite::V1,
+            tenant: tenant.id,
+            request: RequestId::from_bytes([77; 16]),
+            agent: agent.principal(),
+            issued: wall(),
+            evidence: b"none".to_vec(),
+            ticket: vec![],
+        };
+        let enrol = Enrol { request: Verified::sign(enrolment, &agent).bytes().to_vec() };
+        let said = Raw::connect(world.door(1)).post_json("/v1/enrol", &enrol);
+        assert_eq!((said.status, said.error().code), (400, Code::EvidenceInvalid));
+
         // The operator sees why.
         let page = records(&tenant);
         assert!(page.verified, "{page:?}");
@@ -135,6 +151,7 @@ async fn three_nodes_make_a_root_and_release_keys_to_those_who_may_have_them() {
                 |entry: &&keymesh_wire::api::AuditEntry| entry.record.kind == kind && entry.record.outcome == outcome;
             page.records.iter().filter(of).count()
         };
+        assert_eq!(count(AuditKind::Enrolment, Outcome::Refused), 1);
         assert_eq!(count(AuditKind::Release, Outcome::Allowed), 201);
         assert_eq!(count(AuditKind::QuorumPartial, Outcome::Allowed), 3, "one for each request, none for the retries");
         (world, tenant, leased, blind)
