@@ -218,12 +218,15 @@ pub(super) fn witness_key(node: &NodeId) -> String {
     format!("witness/{node}")
 }
 
+/// Ciphertexts of one document.
+type Ciphertexts = Vec<(BlobHash, Arc<[u8]>)>;
+
 /// Ciphertexts and shares first, because statements speak of them; then all statements in one commit; what is to be erased
 /// once its reason is on disk; audit records last.
 fn write(disk: &Disk, node: &Node, writes: Vec<Write>) -> Result<(), DiskError> {
     let mut statements = Batch::new();
     let mut count = 0;
-    let mut blobs: BTreeMap<DocumentId, Vec<(BlobHash, Arc<[u8]>)>> = BTreeMap::new();
+    let mut blobs: BTreeMap<DocumentId, Ciphertexts> = BTreeMap::new();
     let mut erased = Vec::new();
     let mut records = Vec::new();
     for write in writes {
