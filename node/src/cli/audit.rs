@@ -264,7 +264,7 @@ fn verify(dir: &Path, config: Option<&Path>) -> Result<Output, CliError> {
     match damage {
         None => {
             let mut text = format!(
-                "{}: {} verify, up to record {} with chain hash {}",
+                "{}: verified {}, up to record {} with chain hash {}",
                 log.display(),
                 count(usize::try_from(read).unwrap_or(usize::MAX), "record"),
                 head.seq,
@@ -291,7 +291,7 @@ fn verify(dir: &Path, config: Option<&Path>) -> Result<Output, CliError> {
                 other => json!({"what": other.to_string()}),
             };
             merge(&mut json, json!({"damage": place}));
-            let text = format!("{}: {read} records verify, then: {error}", log.display());
+            let text = format!("{}: {read} verified, then: {error}", log.display());
             Ok(Output::new(text, json).bad_if(true))
         }
     }

@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::thread;
+use std::time::Duration;
 
 use keymesh_agent::client::{Client, Session, Trust};
 use keymesh_agent::error::ClientError;
@@ -25,7 +26,7 @@ use keymesh_wire::sign::Identity;
 use keymesh_wire::statement::Checked;
 
 use super::env::{Door, Env};
-use super::error::CliError;
+use super::error::{CliError, without_address};
 
 /// Room for statements in one request: base64 makes them a third longer, and a blob of the largest size has to fit too.
 const BATCH_BYTES: usize = BODY_BYTES / 2;
@@ -69,10 +70,15 @@ impl Held {
     }
 }
 
+/// Connecting is quick where it works at all: a zone that is dark should not cost a person the whole time for answers.
+const CONNECT: Duration = Duration::from_secs(2);
+
 /// Connects to a node's door.
 pub fn open(env: &Env, door: &Door, mesh: MeshId) -> Result<Client, ClientError> {
     let trust = door.node.map_or(Trust::Mesh(mesh), Trust::Pinned);
-    Client::connect(door.address, &trust, env.timeout())
+    let mut client = Client::connect(door.address, &trust, env.timeout().min(CONNECT))?;
+    client.set_timeout(env.timeout());
+    Ok(client)
 }
 
 /// Connects and proves `identity` for a tenant.
@@ -357,13 +363,10 @@ pub fn tenant_id(env: &Env, named: Option<&str>) -> Result<TenantId, CliError> {
 fn clone_of(error: &ClientError) -> ClientError {
     match error {
         ClientError::Wire { address, source } => ClientError::Wire { address: *address, source: source.clone() },
-        other => ClientError::Useless { address: other.address(), what: strip(other), passing: other.passing() },
+        other => {
+            ClientError::Useless { address: other.address(), what: without_address(other), passing: other.passing() }
+        }
     }
-}
-
-fn strip(error: &ClientError) -> String {
-    let (text, address) = (error.to_string(), error.address().to_string());
-    text.strip_prefix(&format!("{address}: ")).map(str::to_owned).unwrap_or(text)
 }
 
 /// Every door's status. A node that wants a session for it gets one, if there is a key and a tenant to open one for.
@@ -470,7 +473,7 @@ fn batches(statements: &[Vec<u8>], blobs: &[Vec<u8>]) -> Vec<Submit> {
 
 /// What to tell about doors that did not answer, by name.
 pub fn unreached(failed: &[(Door, ClientError)]) -> BTreeMap<String, String> {
-    failed.iter().map(|(door, error)| (door.name.clone(), strip(error))).collect()
+    failed.iter().map(|(door, error)| (door.name.clone(), without_address(error))).collect()
 }
 
 #[cfg(test)]

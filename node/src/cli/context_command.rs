@@ -26,6 +26,7 @@ Examples:
   keymesh context set --refresh        # learn all nodes from the mesh's signed document")]
     Set(Set),
     /// Show what is remembered and where
+    #[command(after_help = "Example:\n  keymesh context show")]
     Show,
 }
 

@@ -197,10 +197,12 @@ impl CliError {
         match self {
             Self::Usage { .. } | Self::Unset { .. } | Self::Config(_) | Self::Content { .. } => status::USAGE,
             Self::NoNode { .. } => status::NO_NODE,
-            Self::File { .. } | Self::Capsule(_) | Self::Seal(_) | Self::Daemon(_) => status::OTHER,
+            Self::File { .. } | Self::Capsule(_) | Self::Seal(_) => status::OTHER,
+            Self::Daemon(RuntimeError::Core | RuntimeError::Threads(_)) => status::OTHER,
             Self::KeyFile(KeyFileError::Io { .. }) => status::OTHER,
             Self::KeyFile(_)
             | Self::Disk(_)
+            | Self::Daemon(_)
             | Self::Policy { .. }
             | Self::Certificate { .. }
             | Self::Statement(_)
@@ -264,9 +266,25 @@ impl CliError {
     }
 }
 
+/// What a node's error says, without where.
+pub fn without_address(error: &ClientError) -> String {
+    let (text, address) = (error.to_string(), error.address().to_string());
+    text.strip_prefix(&format!("{address}: ")).map(str::to_owned).unwrap_or(text)
+}
+
 fn join(errors: &[ClientError]) -> String {
     if errors.is_empty() {
         return "no address is known".to_owned();
     }
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    // Several nodes often say the same.
+    let mut said: Vec<(String, Vec<String>)> = Vec::new();
+    for error in errors {
+        let (address, text) = (error.address().to_string(), without_address(error));
+        match said.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, addresses)) => addresses.push(address),
+            None => said.push((text, vec![address])),
+        }
+    }
+    let each = said.into_iter().map(|(text, addresses)| format!("{}: {text}", addresses.join(", ")));
+    each.collect::<Vec<_>>().join("; ")
 }

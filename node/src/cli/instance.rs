@@ -104,9 +104,19 @@ fn revoke(env: &Env, subject: Subject, reason: String) -> Result<Output, CliErro
     let id = act.say(env, &Body::Revoke(Revocation { subject: subject.clone(), reason: reason.clone() }))?;
     // As many as can be reached: a revocation is as quick as it is known.
     let sent = act.send(env, Breadth::All)?;
-    let mut output =
-        sent.output(&format!("revoked {words}"), json!({"revocation": id, "subject": subject, "reason": reason}));
-    output.text.push_str("\n  effective once enough custodians hold it: keymesh revocation status");
+    let mut output = sent.output("", json!({"revocation": id, "subject": subject, "reason": reason}));
+    // "In effect" would be said of the statement; whether it is effective is for the custodians.
+    let unreached = output.text.lines().filter(|line| line.starts_with("  not at ")).map(str::to_owned);
+    let unreached: Vec<String> = unreached.collect();
+    let accepted: Vec<String> = sent.delivery.accepted.iter().map(|door| door.name.clone()).collect();
+    output.text = format!(
+        "revoked {words} ({})\n  at {}; pending until enough custodians hold it: keymesh revocation status",
+        short(&id),
+        list_words(&accepted)
+    );
+    for line in unreached {
+        output.text.push_str(&format!("\n{line}"));
+    }
     Ok(output)
 }
 
@@ -188,8 +198,8 @@ pub fn status(document: &Document, tenant: &TenantState, names: &Names, now: Wal
         let since =
             if denial.effective { effective_since(document, tenant, denial).or(Some(denial.time)) } else { None };
         let leases_end = since.map(|since| since.plus(lease));
-        let missing: Vec<String> = names.list(&denial.missing);
-        let witnesses: Vec<String> = names.list(&denial.witnesses);
+        let missing: Vec<String> = names.sorted(&denial.missing);
+        let witnesses: Vec<String> = names.sorted(&denial.witnesses);
         let needed = tenant
             .live_root()
             .and_then(|root| root.committees.iter().map(|c| c.denial_quorum()).min())

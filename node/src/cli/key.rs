@@ -136,7 +136,7 @@ fn rotate(env: &Env, text: &str, bytes: KeyBytes) -> Result<Output, CliError> {
     act.say(env, &Body::AddVersion(NewVersion { key: id, keyring, version }))?;
     let versions = act.held.tenant().keys.get(&id).map_or(0, |key| key.versions.len());
     let json = json!({"key": id, "version": version_id, "versions": versions});
-    Ok(act.send(env, Breadth::First)?.output(&format!("key {text} has version {version_id}, its {versions}th"), json))
+    Ok(act.send(env, Breadth::First)?.output(&format!("key {text} has version {version_id} now, of {versions}"), json))
 }
 
 fn set_state(env: &Env, text: &str, state: KeyState) -> Result<Output, CliError> {
@@ -175,7 +175,9 @@ fn word(state: KeyState) -> &'static str {
 fn list(tenant: &TenantState, only: Option<KeyringId>) -> Output {
     let mut table = Table::new(["KEY", "STATE", "VERSIONS", "CLASS", "ID", ""]);
     let mut entries = Vec::new();
-    for (id, key) in tenant.keys.iter().filter(|(_, key)| only.is_none_or(|only| key.keyring == only)) {
+    let mut keys: Vec<_> = tenant.keys.iter().filter(|(_, key)| only.is_none_or(|only| key.keyring == only)).collect();
+    keys.sort_by_key(|(id, _)| (key_path(tenant, id), **id));
+    for (id, key) in keys {
         let ambiguous = tenant.keys.iter().any(|(other_id, other)| {
             other_id != id && other.keyring == key.keyring && !other.names.is_disjoint(&key.names)
         });

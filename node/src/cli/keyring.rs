@@ -132,7 +132,9 @@ pub fn is_ambiguous(tenant: &TenantState, id: &KeyringId) -> bool {
 fn list(tenant: &TenantState, names: &Names) -> Output {
     let mut table = Table::new(["KEYRING", "CLASS", "LEASE", "KEYS", "ID", ""]);
     let mut entries = Vec::new();
-    for (id, keyring) in &tenant.keyrings {
+    let mut keyrings: Vec<_> = tenant.keyrings.iter().collect();
+    keyrings.sort_by_key(|(id, _)| (keyring_path(tenant, id), **id));
+    for (id, keyring) in keyrings {
         let keys = tenant.keys.values().filter(|key| key.keyring == *id).count();
         let lease = match &keyring.class {
             CustodyClass::Leased { lease, .. } => lease.to_string(),
@@ -144,7 +146,7 @@ fn list(tenant: &TenantState, names: &Names) -> Output {
             notes.push("ambiguous name: use the id or rename".to_owned());
         }
         if !keyring.accusers.is_empty() {
-            notes.push(format!("accused by {}", list_words(&names.list(&keyring.accusers))));
+            notes.push(format!("accused by {}", list_words(&names.sorted(&keyring.accusers))));
         }
         let class = class_word(&keyring.class);
         table.row([keyring_path(tenant, id), class.into(), lease, keys.to_string(), id.to_string(), notes.join("; ")]);
@@ -152,7 +154,7 @@ fn list(tenant: &TenantState, names: &Names) -> Output {
             "keyring": id, "path": keyring_path(tenant, id), "names": keyring.names,
             "namespace": keyring.namespace, "namespace_path": namespace_path(tenant, keyring.namespace),
             "class": class, "lease_ms": lease_ms(&keyring.class), "root": keyring.root, "keys": keys,
-            "ambiguous": ambiguous, "readers": names.list(&keyring.lessees), "accusers": names.list(&keyring.accusers),
+            "ambiguous": ambiguous, "readers": names.sorted(&keyring.lessees), "accusers": names.sorted(&keyring.accusers),
             "name": joined(&keyring.names),
         }));
     }

@@ -47,6 +47,13 @@ impl Names {
         self.0.get(id).filter(|name| !name.is_empty()).cloned().unwrap_or_else(|| format!("who_{}", id.short()))
     }
 
+    /// Several names, sorted.
+    pub fn sorted<'a>(&self, ids: impl IntoIterator<Item = &'a PrincipalId>) -> Vec<String> {
+        let mut names = self.list(ids);
+        names.sort();
+        names
+    }
+
     /// Several names in order.
     pub fn list<'a>(&self, ids: impl IntoIterator<Item = &'a PrincipalId>) -> Vec<String> {
         ids.into_iter().map(|id| self.name(id)).collect()

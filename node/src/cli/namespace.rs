@@ -51,7 +51,9 @@ pub fn run(env: &Env, command: Command) -> Result<Output, CliError> {
             let tenant = read.held.tenant();
             let mut table = Table::new(["NAMESPACE", "ID", "KEYRINGS"]);
             let mut entries = Vec::new();
-            for id in tenant.namespaces.keys() {
+            let mut ids: Vec<NamespaceId> = tenant.namespaces.keys().copied().collect();
+            ids.sort_by_key(|id| (namespace_path(tenant, *id), *id));
+            for id in &ids {
                 let path = namespace_path(tenant, *id);
                 let keyrings = tenant.keyrings.values().filter(|keyring| keyring.namespace == *id).count();
                 table.row([path.clone(), id.to_string(), keyrings.to_string()]);

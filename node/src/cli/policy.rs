@@ -115,4 +115,15 @@ mod tests {
         let error = read(&path).expect_err("refused").to_string();
         assert!(error.contains("p.cedar: line 2"), "{error}");
     }
+
+    #[test]
+    fn the_policy_in_the_help_is_one() {
+        use clap::CommandFactory;
+
+        let help = crate::cli::Cli::command();
+        let set = help.find_subcommand("policy").and_then(|policy| policy.find_subcommand("set")).expect("a command");
+        let text = set.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let example = text.split("launched:").nth(1).expect("an example");
+        assert!(Policy::parse(example).is_ok(), "{example}");
+    }
 }

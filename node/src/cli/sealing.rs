@@ -125,3 +125,91 @@ fn seal_version(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use keymesh_mesh::state::Document;
+    use keymesh_wire::body::{Body, NewKeyring, NewNamespace, Person, Placement, TenantGenesis, keyring_id};
+    use keymesh_wire::ids::{BlobHash, MeshId, NodeId, Nonce};
+    use keymesh_wire::sealing::open_with;
+    use keymesh_wire::sign::Identity;
+    use keymesh_wire::statement::Checked;
+    use keymesh_wire::time::{Millis, Wall};
+
+    use super::*;
+
+    /// A tenant with one keyring of this class and a root that nobody made.
+    fn tenant(class: CustodyClass) -> (Document, KeyringId) {
+        let ann = Identity::from_seed(Secret32::build(|out| out.fill(1)));
+        let node = Placement {
+            node: NodeId::from_bytes([2; 32]),
+            sealing: [0; 32],
+            zone: "aws/a".into(),
+            provider: "aws".into(),
+            lessee: true,
+        };
+        let genesis = TenantGenesis {
+            mesh: MeshId::from_bytes([3; 32]),
+            name: "acme".into(),
+            admins: vec![Person { principal: ann.principal(), name: "ann".into() }],
+            endorsements: 1,
+            nodes: vec![node],
+            salt: Nonce::from_bytes([0; 16]),
+        };
+        let genesis = Checked::sign(&Body::TenantGenesis(genesis), None, vec![], Wall(0), &ann).expect("valid");
+        let mut document = Document::begin(genesis).expect("begins");
+        let say = |document: &mut Document, body: &Body| {
+            let parents = document.graph().parents_for_new();
+            let said = Checked::sign(body, Some(document.id()), parents, Wall(1), &ann).expect("valid");
+            let id = said.id();
+            document.insert(said);
+            document.refold();
+            id
+        };
+        let space = Body::CreateNamespace(NewNamespace { parent: None, name: "payments".into() });
+        let namespace = say(&mut document, &space).into();
+        let (nonce, root) = (Nonce::from_bytes([4; 16]), RootId::from_bytes([5; 32]));
+        let ring = NewKeyring { nonce, namespace, name: "volumes".into(), root, class };
+        say(&mut document, &Body::CreateKeyring(ring));
+        let id = keyring_id(&document.id(), &ann.principal(), &nonce);
+        (document, id)
+    }
+
+    #[test]
+    fn a_leased_version_opens_with_its_generation_for_its_own_key_alone() {
+        let rng = &mut keymesh_agent::system::randomness();
+        let pair = SealingSecret::random(rng);
+        let generation =
+            Generation { number: 1, public: *pair.public().as_bytes(), capsule: BlobHash::from_bytes([6; 32]) };
+        let (document, keyring) = tenant(CustodyClass::Leased { generation, lease: Millis::seconds(60) });
+        let state = document.tenant().expect("a tenant");
+        let (key, id) = (KeyId::from_bytes([7; 32]), VersionId::from_bytes([8; 16]));
+        for (bytes, len) in [(KeyBytes::Short, 32), (KeyBytes::Long, 64)] {
+            let (number, sealed) = version(state, keyring, key, id, bytes, rng).expect("sealed");
+            assert_eq!(number, 1);
+            let label = |key| VersionLabel {
+                suite: Suite::V1,
+                mesh: state.mesh,
+                tenant: state.tenant,
+                keyring,
+                generation: 1,
+                key,
+                version: id,
+            };
+            assert_eq!(open_with(&pair, &label(key).bytes(), &[], &sealed).expect("opens").len(), len);
+            let other = KeyId::from_bytes([9; 32]);
+            assert!(open_with(&pair, &label(other).bytes(), &[], &sealed).is_err());
+        }
+    }
+
+    #[test]
+    fn nothing_is_sealed_to_a_root_that_is_not_live() {
+        let rng = &mut keymesh_agent::system::randomness();
+        let (document, keyring) = tenant(CustodyClass::Quorum);
+        let state = document.tenant().expect("a tenant");
+        let (key, id) = (KeyId::from_bytes([7; 32]), VersionId::from_bytes([8; 16]));
+        let refused = version(state, keyring, key, id, KeyBytes::Short, rng);
+        assert!(matches!(refused, Err(CliError::NoRoot { tenant }) if tenant == "acme"));
+        assert!(live_root(state).is_err());
+    }
+}

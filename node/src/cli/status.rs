@@ -334,7 +334,7 @@ fn pending_revocations(env: &Env, documents: &[Compared]) -> Vec<(String, String
         }
         let names = names_for(env, tenant);
         for denial in tenant.denials.values().filter(|denial| !denial.effective) {
-            let missing = names.list(&denial.missing);
+            let missing = names.sorted(&denial.missing);
             let subject = serde_json::to_value(&denial.subject).unwrap_or(Value::Null);
             let what = match &denial.subject {
                 keymesh_wire::body::Subject::Instance(instance) => instance.clone(),

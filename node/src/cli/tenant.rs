@@ -274,12 +274,16 @@ fn describe(env: &Env, fields: &[String]) -> Result<Output, CliError> {
 
 fn show(document: &Document, tenant: &TenantState, names: &Names) -> Output {
     let mut admins = Table::new(["ADMIN", "KEY", ""]);
-    for admin in tenant.admins.values() {
+    let mut people: Vec<_> = tenant.admins.values().collect();
+    people.sort_by_key(|admin| &admin.person.name);
+    for admin in people {
         let note = if admin.suspended { "suspended" } else { "" };
         admins.row([admin.person.name.clone(), admin.person.principal.to_string(), note.to_owned()]);
     }
     let mut nodes = Table::new(["NODE", "ZONE", "PROVIDER", "LEASES", "SHARES"]);
-    for placed in tenant.nodes.values() {
+    let mut placements: Vec<&Placement> = tenant.nodes.values().collect();
+    placements.sort_by_key(|placed| names.name(&placed.node));
+    for placed in placements {
         let shares = tenant
             .roots
             .values()

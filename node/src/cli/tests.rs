@@ -13,19 +13,41 @@ fn the_command_tree_holds_together() {
     Cli::command().debug_assert();
 }
 
-#[test]
-fn every_command_explains_itself_with_an_example() {
-    fn walk(command: &clap::Command, path: &str) {
-        let path = format!("{path} {}", command.get_name());
-        assert!(command.get_about().is_some(), "{path} says what it does");
-        if command.has_subcommands() {
-            command.get_subcommands().filter(|sub| sub.get_name() != "help").for_each(|sub| walk(sub, &path));
-        } else {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains("Example"), "{path} has an example");
+/// Every command that does something, with its whole name.
+fn leaves(command: &clap::Command, path: &str, found: &mut Vec<(String, clap::Command)>) {
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        let path = format!("{path} {}", sub.get_name()).trim().to_owned();
+        if sub.is_subcommand_required_set() || !sub.has_subcommands() {
+            leaves(sub, &path, found);
+        }
+        if !sub.is_subcommand_required_set() {
+            found.push((path, sub.clone()));
         }
     }
-    walk(&Cli::command(), "");
+}
+
+#[test]
+fn every_command_explains_itself_with_an_example() {
+    let mut found = Vec::new();
+    leaves(&Cli::command(), "", &mut found);
+    assert!(found.len() > 50, "{} commands", found.len());
+    let silent = found.iter().filter(|(_, command)| {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        command.get_about().is_none() || !help.contains("Example")
+    });
+    let silent: Vec<&String> = silent.map(|(path, _)| path).collect();
+    assert!(silent.is_empty(), "without explanation or example: {silent:?}");
+}
+
+#[test]
+fn the_nouns_are_these() {
+    let command = Cli::command();
+    let nouns: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    assert_eq!(
+        nouns.join(" "),
+        "person mesh node pending endorse admin tenant root namespace keyring key rename policy launcher role ticket \
+         evidence instance agent revocation status digest audit context run"
+    );
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub fn report(tenant: &TenantState, names: &Names) -> Output {
     let json = json!({
         "tenant": tenant.tenant,
         "name": tenant.name,
-        "admins": names.list(tenant.admins.keys()),
+        "admins": names.sorted(tenant.admins.keys()),
         "endorsements": tenant.endorsements,
         "roots": roots,
         "keyrings": keyring_facts(tenant, names),
@@ -50,7 +50,7 @@ What no count can tell: whether custodians share an administrator, a building or
 here; zones and providers are what this tenant's admins signed for. A machine that has its key keeps it.";
 
 fn people(tenant: &TenantState, names: &Names) -> String {
-    let admins = names.list(tenant.admins.keys());
+    let admins = names.sorted(tenant.admins.keys());
     let (required, all) = (usize::from(tenant.endorsements), admins.len());
     let majority = all / 2 + 1;
     format!(
@@ -159,8 +159,8 @@ fn keyrings(tenant: &TenantState, names: &Names) -> String {
         let path = keyring_path(tenant, id);
         lines.push(match &keyring.class {
             CustodyClass::Leased { lease, .. } => {
-                let readers = names.list(&keyring.lessees);
-                let may: Vec<String> = names.list(tenant.nodes.values().filter(|node| node.lessee).map(|node| &node.node));
+                let readers = names.sorted(&keyring.lessees);
+                let may: Vec<String> = names.sorted(tenant.nodes.values().filter(|node| node.lessee).map(|node| &node.node));
                 format!(
                     "  {path} (leased): a node with a lease reads all its keys for up to {lease}, and one that is \
                      compromised keeps what it read. On record as having read it: {}. May lease it: {}. {} created it and \
@@ -175,7 +175,7 @@ fn keyrings(tenant: &TenantState, names: &Names) -> String {
             }
         });
         if !keyring.accusers.is_empty() {
-            let accusers = list_words(&names.list(&keyring.accusers));
+            let accusers = list_words(&names.sorted(&keyring.accusers));
             lines.push(format!("    WARNING: {accusers} found its published key false. Make a new keyring."));
         }
     }
@@ -228,8 +228,8 @@ fn keyring_facts(tenant: &TenantState, names: &Names) -> Vec<Value> {
             "path": keyring_path(tenant, id),
             "class": class,
             "lease_ms": lease,
-            "readers": names.list(&keyring.lessees),
-            "accusers": names.list(&keyring.accusers),
+            "readers": names.sorted(&keyring.lessees),
+            "accusers": names.sorted(&keyring.accusers),
             "creator": names.name(&keyring.creator),
         })
     };
