@@ -3,8 +3,12 @@
 //! Every member of the committee takes part (a first key generation needs all). Messages are signed by their member, and
 //! sub-shares sealed to the recipient's key as the tenant signed for it. A member that lost its place (a restart, a stall)
 //! begins a higher attempt, to which the others move; the attempt is bound into the run, so nothing of one attempt is worth
-//! anything in another. A share is on disk before its holder attests the outcome; until the root is live, shares of all
-//! attempted runs are kept, because the others may complete the earlier one.
+//! anything in another.
+//!
+//! A member attests the outcome of one attempt and of no other, ever, so that no two attempts can both become the root.
+//! It does so when every member said that its share is on its disk (`Finished`), or when another member's attestation fits
+//! the share it holds: from the first honest attestation on, every honest member can follow. Until the root is live, the
+//! shares of all attempts are kept.
 
 use std::collections::BTreeMap;
 
@@ -55,13 +59,15 @@ pub struct Ceremony {
     sent: Vec<(Option<NodeId>, Vec<u8>)>,
     repeat_at: Boot,
     stall_at: Boot,
-    finished: bool,
+    outcome: Option<RootAttestation>,
+    finished: BTreeMap<NodeId, BlobHash>,
+    settled: bool,
 }
 
 impl std::fmt::Debug for Ceremony {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { plan, attempt, finished, .. } = self;
-        write!(f, "Ceremony({:?}, committee {}, attempt {attempt}, finished {finished})", plan.root, plan.committee)
+        let Self { plan, attempt, settled, .. } = self;
+        write!(f, "Ceremony({:?}, committee {}, attempt {attempt}, settled {settled})", plan.root, plan.committee)
     }
 }
 
@@ -70,15 +76,15 @@ impl std::fmt::Debug for Ceremony {
 pub enum Outcome {
     /// Send the envelope of a [`CeremonyMessage`] to a member.
     Send(NodeId, Vec<u8>),
-    /// Keep this share in this slot and then attest.
-    Done {
+    /// Keep this share in this slot before anything else of the list is done.
+    Keep {
         /// The slot's name.
         slot: String,
         /// The share's exposed bytes.
         share: SecretBytes,
-        /// What to attest.
-        attestation: RootAttestation,
     },
+    /// Every member has its share on its disk: attest this, unless this member attested another attempt.
+    Attest(RootAttestation),
     /// Something for operators.
     Warn(String),
 }
@@ -121,7 +127,9 @@ impl Ceremony {
             sent: Vec::new(),
             repeat_at: now.plus(REPEAT),
             stall_at: now.plus(stall),
-            finished: false,
+            outcome: None,
+            finished: BTreeMap::new(),
+            settled: false,
         };
         let outcomes = ceremony.carry_out(outputs, identity, rng);
         Some((ceremony, outcomes))
@@ -135,6 +143,9 @@ impl Ceremony {
         now: Boot,
         rng: &mut impl CryptoRng,
     ) -> Vec<Outcome> {
+        if self.settled && message.attempt != self.attempt {
+            return Vec::new();
+        }
         if message.attempt > self.attempt && message.attempt <= self.attempt.saturating_add(ATTEMPTS) {
             let mut outcomes = self.restart(message.attempt, identity, now, rng);
             outcomes.extend(self.receive(message, identity, now, rng));
@@ -158,6 +169,10 @@ impl Ceremony {
                     .map(DkgMessage::SubShare)
             }
             CeremonyContent::SubShare { .. } => return Vec::new(),
+            CeremonyContent::Finished(transcript) => {
+                self.finished.insert(message.member, *transcript);
+                return self.try_settle();
+            }
         };
         let Some(parsed) = parsed else {
             return vec![Outcome::Warn(format!(
@@ -173,7 +188,7 @@ impl Ceremony {
 
     /// Repeats messages that may have been lost, and begins a new attempt when the ceremony stalls.
     pub fn tick(&mut self, identity: &Identity, now: Boot, rng: &mut impl CryptoRng) -> Vec<Outcome> {
-        if now >= self.stall_at {
+        if now >= self.stall_at && !self.settled {
             return self.restart(self.attempt + 1, identity, now, rng);
         }
         if now < self.repeat_at {
@@ -190,7 +205,7 @@ impl Ceremony {
 
     /// When [`Ceremony::tick`] has something to do.
     pub fn next_wake(&self) -> Boot {
-        self.repeat_at.min(self.stall_at)
+        if self.settled { self.repeat_at } else { self.repeat_at.min(self.stall_at) }
     }
 
     fn restart(&mut self, attempt: u32, identity: &Identity, now: Boot, rng: &mut impl CryptoRng) -> Vec<Outcome> {
@@ -243,21 +258,24 @@ impl Ceremony {
                     self.sent.push((Some(member), envelope));
                 }
                 Output::Done(done) => {
-                    self.finished = true;
-                    let attestation = RootAttestation {
+                    let mut exposed = done.share.expose();
+                    outcomes.push(Outcome::Keep {
+                        slot: slot_name(&self.plan.root, self.plan.committee, self.attempt),
+                        share: SecretBytes::from_slice(&mut exposed),
+                    });
+                    let transcript = BlobHash::from_bytes(done.transcript_hash);
+                    self.outcome = Some(RootAttestation {
                         root: self.plan.root,
                         committee: self.plan.committee,
                         attempt: self.attempt,
                         epoch: 0,
-                        transcript: BlobHash::from_bytes(done.transcript_hash),
+                        transcript,
                         public: done.public.to_bytes(),
-                    };
-                    let mut exposed = done.share.expose();
-                    outcomes.push(Outcome::Done {
-                        slot: slot_name(&self.plan.root, self.plan.committee, self.attempt),
-                        share: SecretBytes::from_slice(&mut exposed),
-                        attestation,
                     });
+                    let envelope = self.envelope(CeremonyContent::Finished(transcript), identity);
+                    outcomes.extend(self.others().map(|member| Outcome::Send(member, envelope.clone())));
+                    self.sent.push((None, envelope));
+                    outcomes.extend(self.try_settle());
                 }
                 Output::Aborted(abort) => {
                     outcomes.push(Outcome::Warn(format!(
@@ -268,6 +286,23 @@ impl Ceremony {
             }
         }
         outcomes
+    }
+
+    /// Attests once every member has its share on its disk.
+    fn try_settle(&mut self) -> Vec<Outcome> {
+        let Some(outcome) = self.outcome.as_ref().filter(|_| !self.settled) else { return Vec::new() };
+        let liars = self.finished.iter().filter(|(_, transcript)| **transcript != outcome.transcript);
+        let warnings: Vec<_> = liars
+            .map(|(member, _)| {
+                Outcome::Warn(format!("key generation of {}: {member} saw another transcript", self.plan.root))
+            })
+            .collect();
+        let all = self.others().all(|member| self.finished.get(&member) == Some(&outcome.transcript));
+        if !all {
+            return warnings;
+        }
+        self.settled = true;
+        vec![Outcome::Attest(outcome.clone())]
     }
 
     fn envelope(&self, content: CeremonyContent, identity: &Identity) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use keymesh_wire::codec::{self, CodecError};
 use keymesh_wire::envelope::Signable;
 use keymesh_wire::error::Code;
-use keymesh_wire::ids::{KeyringId, NodeId, PrincipalId, RequestId, RootId, TenantId};
+use keymesh_wire::ids::{BlobHash, KeyringId, NodeId, PrincipalId, RequestId, RootId, TenantId};
 use keymesh_wire::limits;
 use keymesh_wire::suite::{Level, Suite};
 use keymesh_wire::time::Wall;
@@ -235,6 +235,9 @@ pub enum CeremonyContent {
         #[cbor(with = "minicbor::bytes")]
         sealed: Vec<u8>,
     },
+    /// The member's share is on its disk, and this is the transcript it saw.
+    #[n(2)]
+    Finished(#[n(0)] BlobHash),
 }
 
 impl Signable for CeremonyMessage {

@@ -120,14 +120,11 @@ impl Denial {
         match self {
             Self::Removal => true,
             Self::Suspension => !matches!(body, Some(Body::SuspendAdmin(_))),
+            // What a custodian attested of a root stays: others' ciphertexts are sealed to it, and it attests no right.
             Self::Displacement => body.is_none_or(|body| {
                 matches!(
                     body,
-                    Body::AttestRoot(_)
-                        | Body::AttestGeneration(_)
-                        | Body::AccuseGeneration(_)
-                        | Body::VoteEnrolment(_)
-                        | Body::Witness(_)
+                    Body::AttestGeneration(_) | Body::AccuseGeneration(_) | Body::VoteEnrolment(_) | Body::Witness(_)
                 )
             }),
         }

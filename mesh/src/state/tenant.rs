@@ -59,8 +59,21 @@ pub struct RootCommittee {
     pub attempt: Option<u32>,
     /// Who attested so far, in whichever attempt.
     pub attested: BTreeSet<NodeId>,
+    /// What was attested, as long as there is no outcome.
+    pub claims: Vec<RootClaim>,
     /// Whether members attested different outcomes: a matter for people, not a reason to take a root out of use.
     pub conflict: bool,
+}
+
+/// What members attested as the outcome of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct RootClaim {
+    /// The attempt.
+    pub attempt: u32,
+    /// Hash of the transcript.
+    pub transcript: BlobHash,
+    /// The public key package.
+    pub public: Vec<u8>,
 }
 
 impl RootCommittee {
@@ -331,6 +344,7 @@ impl TenantState {
                     public: None,
                     attempt: None,
                     attested: BTreeSet::new(),
+                    claims: Vec::new(),
                     conflict: false,
                 });
                 self.roots.insert(id, Root { id, committees: committees.collect(), live: false });
@@ -354,8 +368,13 @@ impl TenantState {
                 committee.attested.extend(attested.keys());
                 let distinct: BTreeSet<_> = attested.values().flatten().collect();
                 committee.conflict |= distinct.len() > 1;
-                // An honest member attests one outcome of an attempt, so at most one outcome has them all. A liar who
-                // attests another one later is a matter for people, but must not take away a root that is in use.
+                committee.claims.extend(distinct.iter().map(|(transcript, public)| RootClaim {
+                    attempt,
+                    transcript: *transcript,
+                    public: public.clone(),
+                }));
+                // An honest member attests one outcome ever, so at most one outcome has them all. A liar who attests
+                // another one later is a matter for people, but must not take away a root that is in use.
                 let all = attested.len() == committee.spec.members.len();
                 let agreed =
                     |outcome: &&&(BlobHash, Vec<u8>)| all && attested.values().all(|said| said.contains(**outcome));
@@ -363,6 +382,9 @@ impl TenantState {
                 if let (Some((_, public)), None, None) = (agreed.next(), agreed.next(), committee.attempt) {
                     (committee.public, committee.attempt) = (Some(public.clone()), Some(attempt));
                 }
+            }
+            if committee.public.is_some() {
+                committee.claims.clear();
             }
         }
         for root in self.roots.values_mut() {

@@ -54,6 +54,8 @@ impl Members {
                 checked.push(statement);
             }
         }
+        // Of several admissions of one node the one with the highest id counts, whatever the order they are shown in.
+        checked.sort_by_key(Checked::id);
         let genesis = checked
             .iter()
             .find_map(|statement| match statement.body() {

@@ -98,7 +98,6 @@ impl Checked {
     ) -> Result<Self, StatementError> {
         parents.sort_unstable();
         parents.dedup();
-        parents.truncate(limits::PARENTS);
         let statement = Statement {
             suite: Suite::V1,
             level: body.level(),
@@ -124,11 +123,15 @@ impl Checked {
             return Err(StatementError::Parents);
         }
         let content = match codec::decode::<Body>(&verified.body, limits::STATEMENT_BYTES) {
+            // Above this software's level nothing is acted upon, even if it happens to decode.
+            _ if verified.level > LEVEL => Content::Above(verified.level),
             Ok(body) => {
+                if body.level() > verified.level {
+                    return Err(StatementError::Body(format!("{} needs level {}", body.kind(), body.level())));
+                }
                 body.check().map_err(|what| StatementError::Body(what.to_string()))?;
                 Content::Known(body)
             }
-            Err(_) if verified.level > LEVEL => Content::Above(verified.level),
             Err(error) => return Err(StatementError::Body(error.to_string())),
         };
         let begins = matches!(&content, Content::Known(body) if body.begins_document());
