@@ -17,6 +17,7 @@ use keymesh_wire::body::{
 use keymesh_wire::ids::{
     BlobHash, KeyId, KeyringId, MeshId, NamespaceId, NodeId, Nonce, PrincipalId, RootId, StatementId, TenantId,
 };
+use keymesh_wire::statement::Checked;
 use keymesh_wire::time::{Millis, Wall};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -25,7 +26,8 @@ use super::authority::Authority;
 use super::document::{Pending, Quarantined, pending, quarantined};
 use super::graph::{Graph, Index};
 
-/// How long a destruction waits before ciphertexts are erased, counted from the proposal's signed time.
+/// How long a destruction waits before ciphertexts are erased, counted from the latest signed time
+/// of the proposal and of the endorsements behind it.
 pub const DESTROY_DELAY: Millis = Millis::seconds(24 * 3600);
 
 /// An admin.
@@ -484,7 +486,16 @@ impl TenantState {
                     if let Some(key) = self.keys.get_mut(&change.key).filter(|_| known) {
                         key.state = key.state.max(change.state);
                         if change.state == KeyState::Destroyed {
-                            let after = statement.time().plus(DESTROY_DELAY);
+                            // The latest clock among those behind it counts: one proposer cannot date the delay away.
+                            let stood_behind = valid.iter().map(|index| &graph.entries()[*index].statement);
+                            let latest = stood_behind
+                                .filter(
+                                    |other| matches!(other.body(), Some(Body::Endorse(to)) if *to == statement.id()),
+                                )
+                                .map(Checked::time)
+                                .max();
+                            let agreed = latest.map_or(statement.time(), |latest| latest.max(statement.time()));
+                            let after = agreed.plus(DESTROY_DELAY);
                             key.erase_after = Some(key.erase_after.map_or(after, |known| known.min(after)));
                         }
                     }

@@ -1,6 +1,7 @@
 //! `keymesh instance`, `keymesh agent`, `keymesh revocation`: who is bound to what, whom is refused, and since when.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use keymesh_mesh::state::tenant::Denial;
@@ -44,6 +45,16 @@ One admin suffices. Effective once enough custodians hold it: see `keymesh revoc
 /// Agents.
 #[derive(Debug, Subcommand)]
 pub enum AgentCommand {
+    /// Write the configuration that agents of the tenant need
+    #[command(after_help = "Example:\n  keymesh agent config --tenant acme --out agent.toml")]
+    Config {
+        /// Where to
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// The metadata service, if it is not at its usual address
+        #[arg(long, value_name = "IP:PORT")]
+        metadata: Option<String>,
+    },
     /// Refuse an agent's key from now on, whichever instance it shows
     #[command(after_help = "Example:\n  keymesh agent revoke who_51f0… --reason \"key copied\" --as ann.key")]
     Revoke {
@@ -79,8 +90,10 @@ pub fn run(env: &Env, command: Command) -> Result<Output, CliError> {
 
 /// Does it for agents.
 pub fn run_agent(env: &Env, command: AgentCommand) -> Result<Output, CliError> {
-    let AgentCommand::Revoke { agent, reason } = command;
-    revoke(env, Subject::Agent(names::principal(&agent)?), reason)
+    match command {
+        AgentCommand::Config { out, metadata } => super::agent_config::run(env, out, metadata),
+        AgentCommand::Revoke { agent, reason } => revoke(env, Subject::Agent(names::principal(&agent)?), reason),
+    }
 }
 
 /// Shows revocations.

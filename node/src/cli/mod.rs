@@ -9,6 +9,7 @@
 
 mod act;
 mod admin;
+mod agent_config;
 mod audit;
 mod connect;
 mod context;
@@ -136,7 +137,7 @@ enum Command {
     /// List and revoke instances
     #[command(subcommand)]
     Instance(instance::Command),
-    /// Revoke agents' keys
+    /// Configure agents, revoke their keys
     #[command(subcommand)]
     Agent(instance::AgentCommand),
     /// Show how revocations stand
