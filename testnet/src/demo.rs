@@ -15,8 +15,9 @@ mod refusals;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::time::Duration;
 
-use crate::error::TestnetError;
+use crate::error::{TestnetError, promised};
 use crate::instance::Instance;
 use crate::report::Step;
 use crate::setup::Tenant;
@@ -193,6 +194,41 @@ pub const SHORT: &[Step<Scene>] = &[
     audit::TAMPERED,
 ];
 
+/// For a story that was disturbed: what all nodes hold in the end.
+pub const AGREE: Step<Scene> = Step {
+    name: "agree",
+    title: "After all the kills every node holds the same (I3, I8)",
+    run: |scene, seen| {
+        let all = scene.net.all();
+        scene.net.wait_connected(&all, Duration::from_secs(30))?;
+        scene.net.wait_equal(&all, Duration::from_secs(30))?;
+        begin::say_digests(scene, seen, &all)?;
+        let compared = scene.net.cli().json(["digest", "--check"])?;
+        promised!(compared.truth("/equal")?, "`keymesh digest` finds differences: {}", compared.value);
+        Ok(())
+    },
+};
+
+/// Steps that stop, cut or count nodes themselves: nobody else may disturb them.
+pub const CALM: &[&str] = &[
+    "peers",
+    "never-held",
+    "pairs",
+    "triples",
+    "outsiders",
+    "cut",
+    "revoke-majority",
+    "revoke-minority",
+    "leases-end",
+    "heal",
+    "revoked",
+    "kill-one",
+    "kill-all",
+    "audit",
+    "tampered",
+    "agree",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,5 +246,6 @@ mod tests {
         let names: std::collections::BTreeSet<_> = STORY.iter().map(|step| step.name).collect();
         assert_eq!(names.len(), STORY.len());
         assert!(SHORT.iter().all(|step| names.contains(step.name)));
+        assert!(CALM.iter().all(|calm| names.contains(calm) || *calm == AGREE.name));
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod binaries;
 pub mod demo;
+pub mod disturb;
 pub mod error;
 pub mod instance;
 pub mod metadata;

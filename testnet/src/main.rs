@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
 use keymesh_testnet::binaries::Binaries;
-use keymesh_testnet::demo::{SHORT, STORY, Sabotage, Scene};
+use keymesh_testnet::demo::{AGREE, CALM, SHORT, STORY, Sabotage, Scene};
+use keymesh_testnet::disturb::Disturber;
 use keymesh_testnet::error::TestnetError;
 use keymesh_testnet::packages;
 use keymesh_testnet::prepared::Prepared;
 use keymesh_testnet::process;
-use keymesh_testnet::report::{Runner, Step};
+use keymesh_testnet::report::{Observed, Runner, Step};
 use keymesh_testnet::testnet::Testnet;
 use keymesh_testnet::topology::THREE_CLOUDS;
 
@@ -65,6 +66,9 @@ struct Demo {
     /// Leave the mesh up at the end and say how to go on by hand
     #[arg(long)]
     keep: bool,
+    /// Kill a node every second or so, at moments drawn from SEED, in all steps that do not stop nodes themselves
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["sabotage", "keep"])]
+    disturb: Option<u64>,
     /// Only the short form of the story
     #[arg(long)]
     short: bool,
@@ -138,9 +142,21 @@ fn run_demo(demo: &Demo) -> Result<ExitCode, TestnetError> {
         *REMOVE.lock().unwrap_or_else(PoisonError::into_inner) = Some(net.dir.clone());
     }
     let mut scene = Scene::new(net, demo.sabotage);
-    let steps = if demo.short { SHORT } else { STORY };
+    let mut steps: Vec<&Step<Scene>> = if demo.short { SHORT } else { STORY }.iter().collect();
+    steps.extend(demo.disturb.map(|_| &AGREE));
     let started = Instant::now();
-    let result = Runner::new(demo.json.clone()).run(&mut scene, steps);
+    let mut disturber = None;
+    let mut runner = Runner::new(demo.json.clone());
+    let result = runner.run_through(&mut scene, &steps, |step, scene, seen| {
+        match &disturber {
+            Some(disturber) => disturbed(disturber, step, scene, seen)?,
+            None => (step.run)(scene, seen)?,
+        }
+        if let (Some(seed), "nodes") = (demo.disturb, step.name) {
+            disturber = Some(Disturber::start(&scene.net, seed));
+        }
+        Ok(())
+    });
     let took = started.elapsed().as_secs();
     if let Err(failed) = &result {
         scene.net.keep_folder();
@@ -165,6 +181,27 @@ fn run_demo(demo: &Demo) -> Result<ExitCode, TestnetError> {
             ExitCode::from(5)
         }
         (Ok(()), None) => ExitCode::SUCCESS,
+    })
+}
+
+/// Runs a step while nodes are killed, or in peace if it is one that needs peace.
+fn disturbed(
+    disturber: &Disturber,
+    step: &Step<Scene>,
+    scene: &mut Scene,
+    seen: &mut Observed,
+) -> Result<(), TestnetError> {
+    if !CALM.contains(&step.name) {
+        return (step.run)(scene, seen);
+    }
+    if step.name == AGREE.name {
+        let killed = disturber.killed();
+        seen.say(format!("{} kills so far", killed.len()));
+        seen.note("killed", killed);
+    }
+    disturber.in_peace(|| {
+        scene.net.wait_connected(&scene.net.all(), Duration::from_secs(30))?;
+        (step.run)(scene, seen)
     })
 }
 

@@ -103,6 +103,11 @@ impl Process {
         }
     }
 
+    /// Sends `SIGKILL` and does not wait.
+    pub fn begin_kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+    }
+
     /// Ends it as a power cut would end it (`SIGKILL`), and reaps it.
     pub fn kill(&mut self) {
         // Fails only for a child that was reaped already.

@@ -80,18 +80,35 @@ impl Runner {
     ///
     /// # Errors
     /// [`StepFailed`], which names it; its record is written all the same.
-    pub fn run<S>(&mut self, scene: &mut S, steps: &[Step<S>]) -> Result<(), StepFailed> {
+    pub fn run<S>(&mut self, scene: &mut S, steps: &[&Step<S>]) -> Result<(), StepFailed> {
+        self.run_through(scene, steps, |step, scene, seen| (step.run)(scene, seen))
+    }
+
+    /// As [`Runner::run`], with `how` around every step.
+    ///
+    /// # Errors
+    /// As [`Runner::run`].
+    pub fn run_through<S>(
+        &mut self,
+        scene: &mut S,
+        steps: &[&Step<S>],
+        mut how: impl FnMut(&Step<S>, &mut S, &mut Observed) -> Result<(), TestnetError>,
+    ) -> Result<(), StepFailed> {
         for (place, step) in steps.iter().enumerate() {
             self.print(format_args!("\n[{}/{}] {}", place + 1, steps.len(), step.title));
-            self.step(scene, step)?;
+            self.step(step, |seen| how(step, scene, seen))?;
         }
         Ok(())
     }
 
-    fn step<S>(&mut self, scene: &mut S, step: &Step<S>) -> Result<(), StepFailed> {
+    fn step<S>(
+        &mut self,
+        step: &Step<S>,
+        run: impl FnOnce(&mut Observed) -> Result<(), TestnetError>,
+    ) -> Result<(), StepFailed> {
         let mut observed = Observed::new();
         let started = Instant::now();
-        let result = (step.run)(scene, &mut observed);
+        let result = run(&mut observed);
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         for line in &observed.lines {
             self.print(format_args!("      {}", line.replace('\n', "\n      ")));
@@ -150,7 +167,8 @@ mod tests {
             Step { name: "third", title: "", run: |_, _| unreachable!("the second failed") },
         ];
         let mut scene = 0;
-        let failed = Runner::new(Some(file.clone())).quiet().run(&mut scene, &steps).expect_err("the second fails");
+        let failed =
+            Runner::new(Some(file.clone())).quiet().run(&mut scene, &steps.each_ref()).expect_err("the second fails");
         assert_eq!((scene, failed.step), (1, "second"));
         let written: Value = serde_json::from_slice(&fs::read(file).expect("a file")).expect("JSON");
         assert_eq!(written[0]["step"], "first");

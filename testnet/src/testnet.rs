@@ -8,7 +8,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,15 @@ pub struct Node {
     pub dir: PathBuf,
     /// Its id, once its folder is set up.
     pub id: Option<NodeId>,
-    process: Option<Process>,
+    process: Slot,
+}
+
+/// A node's process, shared with whoever disturbs it ([`crate::disturb`]).
+pub(crate) type Slot = Arc<Mutex<Option<Process>>>;
+
+/// The process in a slot. A panic elsewhere leaves the process as it is.
+pub(crate) fn occupant(slot: &Slot) -> MutexGuard<'_, Option<Process>> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A mesh of real processes.
@@ -95,7 +103,7 @@ impl Testnet {
             addresses,
             dir: dir.join(place.name),
             id: None,
-            process: None,
+            process: Slot::default(),
         });
         let cli = Tool::new(&binaries.keymesh, &dir.join("commands.log"));
         let words = cli.with(["--context".as_ref(), dir.join("context.toml").as_os_str()]);
@@ -255,73 +263,69 @@ impl Testnet {
         Value::Object(running.collect())
     }
 
-    /// Starts a node's process without waiting for it.
-    ///
-    /// # Errors
-    /// [`TestnetError::Io`].
-    pub fn spawn(&mut self, index: usize) -> Result<(), TestnetError> {
-        let node = &mut self.nodes[index];
-        let mut command = Command::new(&self.binaries.keymesh);
-        command.arg("run").arg("--config").arg(node.dir.join("node.toml"));
-        let log = self.dir.join("logs").join(format!("{}.log", node.place.name));
-        node.process = Some(Process::spawn(node.place.name, command, &log)?);
-        Ok(())
-    }
-
     /// Starts these nodes and waits until each answers at its door. Returns the longest time one took.
     ///
     /// # Errors
     /// [`TestnetError::Ended`] with the last lines of its log if one does not stay up.
-    pub fn start(&mut self, nodes: &[usize]) -> Result<Duration, TestnetError> {
+    pub fn start(&self, nodes: &[usize]) -> Result<Duration, TestnetError> {
         let started = Instant::now();
         for index in nodes {
-            self.spawn(*index)?;
+            let start = self.starter(*index);
+            *occupant(&start.slot) = Some(start.spawn()?);
         }
         for index in nodes {
-            self.wait_answering(*index)?;
+            self.starter(*index).wait_answering()?;
         }
         Ok(started.elapsed())
     }
 
-    fn wait_answering(&mut self, index: usize) -> Result<(), TestnetError> {
-        let until = Instant::now() + START;
-        loop {
-            let node = &mut self.nodes[index];
-            if let Some(process) = &mut node.process {
-                process.expect_running()?;
-            }
-            match node.client().and_then(|mut client| client.get_json::<NodeInfo>("/v1/node")) {
-                Ok(_) => return Ok(()),
-                Err(error) if Instant::now() > until => {
-                    let what = format!("an answer of {}", node.place.name);
-                    return Err(TestnetError::Waited { what, seconds: START.as_secs(), last: error.to_string() });
-                }
-                Err(_) => thread::sleep(LOOK),
-            }
+    /// What it takes to start a node.
+    pub(crate) fn starter(&self, index: usize) -> Starter {
+        let node = &self.nodes[index];
+        Starter {
+            name: node.place.name,
+            program: self.binaries.keymesh.clone(),
+            config: node.dir.join("node.toml"),
+            log: self.dir.join("logs").join(format!("{}.log", node.place.name)),
+            door: node.door(),
+            id: node.id,
+            slot: node.process.clone(),
         }
     }
 
-    /// A node's process.
+    /// Does something with the processes of these nodes.
     ///
     /// # Panics
-    /// If it was never started.
-    pub fn process(&mut self, index: usize) -> &mut Process {
-        self.nodes[index].process.as_mut().unwrap_or_else(|| panic!("node {index} was never started"))
+    /// If one was never started.
+    pub fn with_processes(&self, nodes: &[usize], mut act: impl FnMut(&mut Process)) {
+        for index in nodes {
+            let node = &self.nodes[*index];
+            let mut slot = occupant(&node.process);
+            act(slot.as_mut().unwrap_or_else(|| panic!("{} was never started", node.place.name)));
+        }
     }
 
     /// Holds these nodes (`SIGSTOP`): as good as gone, their memory and connections kept.
-    pub fn hold(&mut self, nodes: &[usize]) {
-        nodes.iter().for_each(|index| self.process(*index).hold());
+    pub fn hold(&self, nodes: &[usize]) {
+        self.with_processes(nodes, Process::hold);
     }
 
     /// Lets held nodes go on.
-    pub fn resume(&mut self, nodes: &[usize]) {
-        nodes.iter().for_each(|index| self.process(*index).resume());
+    pub fn resume(&self, nodes: &[usize]) {
+        self.with_processes(nodes, Process::resume);
     }
 
-    /// Kills these nodes (`SIGKILL`).
-    pub fn kill(&mut self, nodes: &[usize]) {
-        nodes.iter().for_each(|index| self.process(*index).kill());
+    /// Kills these nodes (`SIGKILL`), all before the first is reaped.
+    pub fn kill(&self, nodes: &[usize]) {
+        self.with_processes(nodes, Process::begin_kill);
+        self.with_processes(nodes, Process::kill);
+    }
+
+    /// Stops these nodes one after the other (`SIGTERM`).
+    pub fn stop(&self, nodes: &[usize], within: Duration) {
+        self.with_processes(nodes, |process| {
+            process.stop(within);
+        });
     }
 
     /// Tells each node to keep no connection to nodes outside its own group; nodes in no group are cut from all.
@@ -446,8 +450,7 @@ impl Node {
     /// # Errors
     /// [`ClientError`].
     pub fn client(&self) -> Result<Client, ClientError> {
-        let id = self.id.unwrap_or_else(|| panic!("{} was not set up", self.place.name));
-        Client::connect(self.door(), &Trust::Pinned(id), ASK)
+        connect(self.place.name, self.door(), self.id)
     }
 
     /// Where its door is.
@@ -457,18 +460,63 @@ impl Node {
 
     /// Its process id, once it was started.
     pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Process::pid)
-    }
-
-    /// Its log.
-    pub fn log(&self) -> Option<&Path> {
-        self.process.as_ref().map(Process::log)
+        occupant(&self.process).as_ref().map(Process::pid)
     }
 
     /// Its data folder.
     pub fn data(&self) -> PathBuf {
         self.dir.join("data")
     }
+}
+
+/// What it takes to start a node, also from another thread.
+#[derive(Debug)]
+pub(crate) struct Starter {
+    name: &'static str,
+    program: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+    door: SocketAddr,
+    id: Option<NodeId>,
+    pub(crate) slot: Slot,
+}
+
+impl Starter {
+    /// The node's name.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Starts it without waiting.
+    pub(crate) fn spawn(&self) -> Result<Process, TestnetError> {
+        let mut command = Command::new(&self.program);
+        command.arg("run").arg("--config").arg(&self.config);
+        Process::spawn(self.name, command, &self.log)
+    }
+
+    /// Waits until the node answers at its door.
+    pub(crate) fn wait_answering(&self) -> Result<(), TestnetError> {
+        let until = Instant::now() + START;
+        loop {
+            if let Some(process) = occupant(&self.slot).as_mut() {
+                process.expect_running()?;
+            }
+            match connect(self.name, self.door, self.id).and_then(|mut client| client.get_json::<NodeInfo>("/v1/node"))
+            {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > until => {
+                    let what = format!("an answer of {}", self.name);
+                    return Err(TestnetError::Waited { what, seconds: START.as_secs(), last: error.to_string() });
+                }
+                Err(_) => thread::sleep(LOOK),
+            }
+        }
+    }
+}
+
+fn connect(name: &str, door: SocketAddr, id: Option<NodeId>) -> Result<Client, ClientError> {
+    let id = id.unwrap_or_else(|| panic!("{name} was not set up"));
+    Client::connect(door, &Trust::Pinned(id), ASK)
 }
 
 /// The first document in which nodes that hold it differ.

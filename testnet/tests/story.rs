@@ -17,8 +17,7 @@ fn tell(sabotage: Option<Sabotage>) -> Result<(), StepFailed> {
     let binaries = Binaries::build().expect("the programs");
     let net = Testnet::new(binaries, &THREE_CLOUDS, None).expect("a folder");
     let mut scene = Scene::new(net, sabotage);
-    let mut runner = Runner::new(None).quiet();
-    let told = steps().into_iter().try_for_each(|step| runner.run(&mut scene, std::slice::from_ref(step)));
+    let told = Runner::new(None).quiet().run(&mut scene, &steps());
     if told.is_err() && sabotage.is_none() {
         scene.net.keep_folder();
         eprintln!("logs, commands and data are in {}", scene.net.dir.display());

@@ -64,7 +64,7 @@ pub(super) const TAMPERED: Step<Scene> = Step {
     run: |scene, seen| {
         let node = scene.net.at("gcp-2");
         let subject = scene.instance("web")?.subject.clone();
-        scene.net.process(node).stop(Duration::from_secs(10));
+        scene.net.stop(&[node], Duration::from_secs(10));
         let dir = scene.net.nodes[node].dir.clone();
         let sound = scene.net.cli().json(["audit".as_ref(), "verify".as_ref(), "--dir".as_ref(), dir.as_os_str()])?;
         let records = sound.number("/records")?;

@@ -32,7 +32,12 @@ fn all_of(scene: &mut Scene, seen: &mut Observed, size: usize) -> Result<(), Tes
         match (size, asked.succeeded()) {
             (2, true) => return Err(TestnetError::Unexpected(format!("{} opened a key alone", names.join(" and ")))),
             (3, false) => return Err(asked.failed()),
-            _ => {}
+            (3, true) => {}
+            _ => promised!(
+                code.as_deref() == Some("quorum-unavailable"),
+                "{} failed by {code:?}, not for lack of custodians",
+                names.join(" and ")
+            ),
         }
         let ms = millis(asked.took);
         line.push(format!("{} ({ms} ms)", names.join("+")));
@@ -42,6 +47,9 @@ fn all_of(scene: &mut Scene, seen: &mut Observed, size: usize) -> Result<(), Tes
     let word = if size == 2 { "failed" } else { "opened" };
     for three in line.chunks(3) {
         seen.say(format!("{word}: {}", three.join(", ")));
+    }
+    if size == 2 {
+        seen.say("each told `quorum-unavailable`, after the node waited 2 s for a third");
     }
     seen.note("sets", outcomes);
     // Held processes owe answers; what comes next should not meet them.

@@ -67,12 +67,12 @@ pub(super) const REVOKE_MAJORITY: Step<Scene> = Step {
     name: "revoke-majority",
     title: "During the cut an admin revokes an instance on the side of four: effective, four custodians hold it (I6)",
     run: |scene, seen| {
-        let (most, _) = sides(scene);
+        let (most, azure) = sides(scene);
         let subject = scene.instance("batch")?.subject.clone();
         let cli = scene.net.cli_at("admin-1", &most).with(["--tenant", &scene.acme()?.id]);
-        released(scene, "batch", &most, "key short", "leased")?;
-        let (_, azure) = sides(scene);
-        released(scene, "batch", &azure, "key short", "leased")?;
+        for side in [&most, &azure] {
+            released(scene, "batch", side, "key disks", "leased")?;
+        }
         if !scene.is_sabotaged(Sabotage::Revoke) {
             cli.json(["instance", "revoke", &subject, "--reason", "image compromised"])?;
         }
@@ -84,9 +84,10 @@ pub(super) const REVOKE_MAJORITY: Step<Scene> = Step {
         })?;
         let took = started.elapsed();
         seen.say(format!("{subject}: effective {} ms later, held by {}", took.as_millis(), last["witnesses"]));
-        let refused = scene.instance("batch")?.get(&scene.net, &most, scene.id("key short")?, "leased", 5)?;
+        let refused = scene.instance("batch")?.get(&scene.net, &most, scene.id("key disks")?, "leased", 5)?;
         promised!(!refused.succeeded(), "an instance revoked on this side got a key on this side");
-        seen.say("on this side it is refused at once");
+        released(scene, "batch", &azure, "key disks", "leased")?;
+        seen.say("on this side it is refused at once; azure-1, which cannot know, serves it while its lease lasts");
         seen.note("status", last);
         seen.note("effective_after_ms", millis(took));
         Ok(())
@@ -122,7 +123,7 @@ pub(super) const REVOKE_MINORITY: Step<Scene> = Step {
 
 pub(super) const LEASES_END: Step<Scene> = Step {
     name: "leases-end",
-    title: "Azure still serves the instance revoked on the other side, until its lease ends: keyring `short`, 8 s here",
+    title: "Azure cannot renew its leases: within the lease time (keyring `short`, 8 s here) it releases nothing more (I6)",
     run: |scene, seen| {
         let (_, azure) = sides(scene);
         let lease = Duration::from_secs(SHORT_LEASE);
