@@ -76,7 +76,15 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// Connects to a node's door.
 pub fn open(env: &Env, door: &Door, mesh: MeshId) -> Result<Client, ClientError> {
     let trust = door.node.map_or(Trust::Mesh(mesh), Trust::Pinned);
-    let mut client = Client::connect(door.address, &trust, env.timeout().min(CONNECT))?;
+    let (address, within) = (door.address, env.timeout().min(CONNECT));
+    if env.was_silent(address) {
+        return Err(ClientError::Timeout { address, doing: "connecting", within });
+    }
+    let connected = Client::connect(address, &trust, within);
+    if matches!(connected, Err(ClientError::Timeout { .. })) {
+        env.note_silent(address);
+    }
+    let mut client = connected?;
     client.set_timeout(env.timeout());
     Ok(client)
 }

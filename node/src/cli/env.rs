@@ -1,9 +1,11 @@
 //! What every command works with: the flags that all commands take, over what the context remembers.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use keymesh_wire::ids::{MeshId, NodeId, TenantId};
@@ -84,13 +86,18 @@ pub struct Env {
     /// Where.
     pub context_path: PathBuf,
     flags: Flags,
+    silent: Mutex<BTreeMap<SocketAddr, Instant>>,
 }
+
+/// How long a door that did not answer a connection is left alone: within one command nobody should wait for it twice,
+/// and a command that waits for something should notice when it is back.
+const SILENT: Duration = Duration::from_secs(5);
 
 impl Env {
     /// Reads the context that the flags name.
     pub fn new(flags: Flags) -> Result<Self, CliError> {
         let context_path = Context::path(flags.context.as_deref());
-        Ok(Self { context: Context::load(&context_path)?, context_path, flags })
+        Ok(Self { context: Context::load(&context_path)?, context_path, flags, silent: Mutex::default() })
     }
 
     /// The mesh.
@@ -172,6 +179,17 @@ impl Env {
         keymesh_agent::system::wall()
     }
 
+    /// Whether a door kept silent a moment ago.
+    pub fn was_silent(&self, address: SocketAddr) -> bool {
+        let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        silent.get(&address).is_some_and(|since| since.elapsed() < SILENT)
+    }
+
+    /// Notes that a door kept silent.
+    pub fn note_silent(&self, address: SocketAddr) {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner).insert(address, Instant::now());
+    }
+
     /// Writes the context back.
     pub fn save(&self) -> Result<(), CliError> {
         self.context.save(&self.context_path)
@@ -192,7 +210,10 @@ mod tests {
         };
         let mut context = Context::default();
         context.remember(ContextNode { name: "n1".into(), node, door: "127.0.0.1:7".parse().expect("an address") });
-        let env = Env { context, context_path: PathBuf::new(), flags };
+        let env = Env { context, context_path: PathBuf::new(), flags, silent: Mutex::default() };
+        let (first, second) = (env.doors()[0].address, env.doors()[1].address);
+        env.note_silent(first);
+        assert!(env.was_silent(first) && !env.was_silent(second));
         let doors = env.doors();
         assert_eq!((doors[0].node, doors[0].name.as_str()), (Some(node), "n1"));
         assert_eq!((doors[1].node, doors[1].name.as_str()), (None, "127.0.0.1:8"));

@@ -124,9 +124,19 @@ pub fn run(env: &mut Env, command: Command) -> Result<Output, CliError> {
             let mut act = Act::on_tenant(env)?;
             let names = names_for(env, act.held.tenant());
             let node = names::placed_node(act.held.tenant(), &names, &who)?;
+            let roots = act.held.tenant().roots.values();
+            let kept = roots.filter(|root| root.committees.iter().any(|c| c.spec.members.contains(&node))).count();
             act.say(env, &Body::DisplaceNode(node))?;
             let sent = act.send(env, Breadth::All)?;
-            Ok(sent.output(&format!("proposed to displace {}", names.name(&node)), json!({"node": node})))
+            let json = json!({"node": node, "shares": kept});
+            let mut output = sent.output(&format!("proposed to displace {}", names.name(&node)), json);
+            if kept > 0 {
+                output.text.push_str(&format!(
+                    "\nWARNING: it is a custodian of {}; its share does not count any more once this is in effect",
+                    count(kept, "root")
+                ));
+            }
+            Ok(output)
         }
     }
 }
