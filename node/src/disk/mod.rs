@@ -4,6 +4,7 @@
 //! DIR/node.lock       one process at a time                         [`lock`]
 //! DIR/store.redb      statements and the node's own state          [`redb_store`], behind the trait [`store::Store`]
 //! DIR/store.commits   the last acknowledged commit of the store
+//! DIR/mesh.copy       who belongs to the mesh, for a node that lost its store  [`mesh_copy`]
 //! DIR/slots/          shares, sealed, rewritable, erasable          [`slots`]
 //! DIR/blobs/DOC/      ciphertexts by hash, one folder per document  [`blobs`]
 //! DIR/audit/NNNN.log  the hash-chained audit log                    [`audit_log`]
@@ -21,6 +22,7 @@ pub mod blobs;
 pub mod error;
 mod files;
 pub mod lock;
+pub mod mesh_copy;
 #[cfg(test)]
 mod powercut;
 pub mod redb_store;
@@ -34,6 +36,7 @@ pub use blobs::Blobs;
 pub use error::DiskError;
 use keymesh_wire::ids::MeshId;
 use keymesh_wire::secret::Secret32;
+pub use mesh_copy::MeshCopy;
 pub use redb_store::RedbStore;
 pub use slots::Slots;
 pub use store::{Batch, Family, Store};
@@ -57,6 +60,11 @@ impl DataDir {
     pub fn store(&self, mesh: MeshId, level: u32) -> Result<RedbStore, DiskError> {
         let options = redb_store::StoreOptions { mesh, level, migrations: redb_store::MIGRATIONS };
         RedbStore::open(&self.path, &options)
+    }
+
+    /// The copy of the mesh's document.
+    pub fn mesh_copy(&self) -> MeshCopy {
+        MeshCopy::new(&self.path)
     }
 
     /// Opens the shares under the node's sealing key.

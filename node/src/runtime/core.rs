@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{clock, dispatch};
 use crate::disk::error::DiskError;
-use crate::disk::{Batch, Blobs, RedbStore, Slots, Store};
+use crate::disk::{Batch, Blobs, MeshCopy, RedbStore, Slots, Store};
 use crate::ops::Node;
 use crate::transport::PeerEntry;
 
@@ -63,6 +63,8 @@ pub struct Disk {
     pub slots: Slots,
     /// Ciphertexts.
     pub blobs: Blobs,
+    /// Who belongs to the mesh, beside the store.
+    pub mesh: MeshCopy,
 }
 
 /// The core with what it needs to run.
@@ -195,6 +197,10 @@ impl Core {
 
     fn refresh_membership(&self) {
         let statements = self.replica.statements(&self.node.mesh.into()).unwrap_or_default();
+        if let Err(error) = self.disk.mesh.write(&statements) {
+            // It is of use only to a node that loses its store; the store itself is whole.
+            tracing::warn!(%error, "the copy of the mesh's document is not up to date");
+        }
         self.node.membership.store(Arc::new(statements.into_iter().filter(|bytes| is_membership(bytes)).collect()));
     }
 }

@@ -4,6 +4,7 @@
 //! [`DiskError`], except where the mesh can give it back: a damaged ciphertext is erased and fetched again, and a damaged
 //! share leaves the others usable.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -65,6 +66,7 @@ pub fn open(config: Config) -> Result<Opened, RuntimeError> {
     let store = data.store(config.mesh, u32::from(LEVEL.0))?;
     if store.range(Family::Statements, DocumentId::from(config.mesh).as_bytes(), None, 1)?.is_empty() {
         import_genesis(&config, &store)?;
+        recover_mesh(config.mesh, &data, &store)?;
     }
     let mut stored = Stored::default();
     store.for_each(Family::Statements, &[], &mut |record| stored.statements.push(record.value))?;
@@ -95,7 +97,7 @@ pub fn open(config: Config) -> Result<Opened, RuntimeError> {
     );
     start.reason = Some(format!("keymesh {}", env!("CARGO_PKG_VERSION")));
     audit.record_blocking(&start)?;
-    let disk = Disk { store: Arc::new(store), slots, blobs };
+    let disk = Disk { store: Arc::new(store), slots, blobs, mesh: data.mesh_copy() };
     Ok(Opened { config, identity, stored, disk, audit, custodian, metrics, warnings, data })
 }
 
@@ -109,6 +111,28 @@ fn import_genesis(config: &Config, store: &RedbStore) -> Result<(), RuntimeError
     batch.put_statement(statement.document(), statement.id(), statement.bytes());
     store.commit(&batch)?;
     tracing::info!(path = %path.display(), mesh = %config.mesh, "took the mesh's genesis");
+    Ok(())
+}
+
+/// Takes the mesh's document from its copy, where a store was lost: the node must know its peers to get the rest from them.
+/// What does not hold, or hangs on something that is not there, is left out.
+fn recover_mesh(mesh: MeshId, data: &DataDir, store: &RedbStore) -> Result<(), RuntimeError> {
+    let mut known = BTreeSet::new();
+    store.for_each(Family::Statements, DocumentId::from(mesh).as_bytes(), &mut |record| {
+        known.extend(Checked::from_bytes(&record.value).map(|statement| statement.id()));
+    })?;
+    let mut batch = Batch::new();
+    for bytes in data.mesh_copy().read()? {
+        let Ok(statement) = Checked::from_bytes(&bytes) else { continue };
+        let grounded = statement.parents().iter().all(|parent| known.contains(parent));
+        if statement.document() == DocumentId::from(mesh) && grounded && known.insert(statement.id()) {
+            batch.put_statement(statement.document(), statement.id(), statement.bytes());
+        }
+    }
+    if !batch.is_empty() {
+        store.commit(&batch)?;
+        tracing::warn!(%mesh, "the store was new; took the mesh's document from its copy, the rest comes from peers");
+    }
     Ok(())
 }
 
