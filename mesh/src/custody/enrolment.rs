@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use super::message::{Refusal, RefusalCode};
 use super::partial::no;
 use crate::evidence::{Evidence, fits_ticket};
-use crate::state::tenant::TenantState;
+use crate::state::tenant::{Claim, TenantState};
 use crate::view::View;
 
 /// How far a launcher's and a provider's clocks may be apart.
@@ -88,6 +88,10 @@ fn enrol(
             return Ok(EnrolmentDecision::Known(claim.facts.clone()));
         }
     }
+    if let Some(other) = held_elsewhere(view, state, request, &shown.instance) {
+        let reason = format!("alarm: the agent's key is that of instance {other}, another instance shows it");
+        return Err(no(RefusalCode::AlreadyBound, reason));
+    }
     let ticket = Verified::<Ticket>::from_bytes(&request.ticket)
         .map_err(|error| no(RefusalCode::TicketInvalid, format!("ticket: {error}")))?;
     let launched_by = check_ticket(state, request, &ticket, &shown.instance, now)?;
@@ -110,6 +114,23 @@ fn enrol(
         ticket: ticket.nonce,
         launcher: ticket.launcher,
     })))
+}
+
+/// Another instance that this agent's key is bound to, or that this custodian voted to bind to it: one identity is one
+/// machine (I9), in both directions.
+fn held_elsewhere<'s>(
+    view: &View,
+    state: &'s TenantState,
+    request: &EnrolmentRequest,
+    instance: &str,
+) -> Option<&'s str> {
+    let others = state.enrolments.iter().filter(|(name, _)| *name != instance);
+    let held = others.filter(|(_, enrolment)| {
+        let bound = enrolment.holder().is_some_and(|claim| claim.agent == request.agent);
+        let mine = |claim: &&Claim| claim.agent == request.agent && claim.votes.contains(&view.me);
+        bound || enrolment.holder().is_none() && enrolment.claims.iter().any(|claim| mine(&claim))
+    });
+    held.map(|(name, _)| name.as_str()).next()
 }
 
 /// Whether the ticket is for this launch and still good; the launcher's name.
