@@ -157,6 +157,12 @@ pub(crate) fn permit<'v>(
     record.zone = Some(facts.zone.clone());
     record.image = Some(facts.image.clone());
     record.launched_by = Some(facts.launched_by.clone());
+    // Before anything that depends on the key: an unknown, a revoked and a forbidden one must take the same time. For a key
+    // that does not exist some other one is judged, and what comes of it is not looked at.
+    let target = tenant.keys.get(&request.key).or_else(|| tenant.keys.values().next());
+    let verdict = target.map(|target| {
+        policy::evaluate_prepared(&tenant.heads_for(target), Action::Release, &agent.subject, &target.target)
+    });
     let key: &Key = state.keys.get(&request.key).ok_or("no such key")?;
     let keyring = state.keyrings.get(&key.keyring).ok_or("the key's keyring does not exist")?;
     record.keyring = Some(key.keyring);
@@ -173,8 +179,8 @@ pub(crate) fn permit<'v>(
     };
     let version = &version.ok_or("the key has no such version")?.wrapped;
     record.version = Some(version.version);
-    let target = tenant.keys.get(&request.key).ok_or("the key is not prepared for policy")?;
-    let verdict = policy::evaluate_prepared(&tenant.heads_for(target), Action::Release, &agent.subject, &target.target);
+    let verdict =
+        verdict.filter(|_| tenant.keys.contains_key(&request.key)).ok_or("the key is not prepared for policy")?;
     record.policies.clone_from(&verdict.decided_by);
     if !verdict.allowed {
         return Err(verdict.reason);
