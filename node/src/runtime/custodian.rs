@@ -24,6 +24,7 @@ use keymesh_wire::time::{Millis, Wall};
 use tokio::sync::{Semaphore, TryAcquireError};
 
 use super::clock;
+use super::rate::Bucket;
 use crate::ops::Node;
 
 /// How many requests are remembered at most. Beyond that the oldest is forgotten, which allows no more than the same
@@ -65,13 +66,38 @@ pub struct Custodian {
     recent: Mutex<Recent>,
     working: Arc<Semaphore>,
     remember: Millis,
+    peers: Mutex<HashMap<NodeId, PeerAllowance>>,
+}
+
+/// What one peer may make this custodian write and say.
+#[derive(Debug)]
+struct PeerAllowance {
+    refusals: Bucket,
+    enrolments: Bucket,
+    complaints: Bucket,
+}
+
+impl PeerAllowance {
+    fn new() -> Self {
+        Self { refusals: Bucket::new(32, 512), enrolments: Bucket::new(50, 500), complaints: Bucket::new(1, 3) }
+    }
 }
 
 impl Custodian {
     /// Remembers requests for as long as one of them can still be fresh under this clock tolerance.
     pub fn new(clock_tolerance: Millis) -> Self {
         let remember = Millis(2 * clock_tolerance.0 + limits::REQUEST_LIFE_MS);
-        Self { recent: Mutex::default(), working: Arc::new(Semaphore::new(AT_ONCE)), remember }
+        Self { recent: Mutex::default(), working: Arc::new(Semaphore::new(AT_ONCE)), remember, peers: Mutex::default() }
+    }
+
+    fn allowance(&self, peer: NodeId, take: impl FnOnce(&PeerAllowance) -> bool) -> bool {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        take(peers.entry(peer).or_insert_with(PeerAllowance::new))
+    }
+
+    /// Whether another line about what this peer did may be written.
+    pub fn may_complain(&self, peer: NodeId) -> bool {
+        self.allowance(peer, |allowance| allowance.complaints.take(1))
     }
 
     /// Takes a record of the audit log at start: what was contributed shortly before is not contributed to another
@@ -147,18 +173,36 @@ async fn answer(node: &Arc<Node>, from: NodeId, ask: Ask) -> Option<(RequestId, 
         Ask::Lease(envelope) => {
             let request = Verified::<LeaseRequest>::from_bytes(&envelope).ok().filter(|asked| asked.lessee == from)?;
             let (decision, record) = decide_lease(&node.view(), &request, clock::now());
+            may_answer(node, from, &decision)?;
             (request.request, contribute(node, &request, request.request, decision, record).await)
         }
         Ask::Quorum(envelope) => {
             let request = Verified::<QuorumRequest>::from_bytes(&envelope).ok()?;
             let (decision, record) = decide_quorum(&node.view(), &request, clock::now());
+            may_answer(node, from, &decision)?;
             (request.request, silent(contribute(node, &request, request.request, decision, record).await))
         }
         Ask::Enrol(envelope) => {
+            if from != node.me && !node.custodian.allowance(from, |allowance| allowance.enrolments.take(1)) {
+                return None;
+            }
             let request = Verified::<EnrolmentRequest>::from_bytes(&envelope).ok()?;
             (request.request, silent(vec![enrol(node, &request).await]))
         }
     })
+}
+
+/// Nothing if `from` brought more refusals than it may: each is a record on this node's disk, and honest nodes judge what
+/// they carry before they do.
+fn may_answer(node: &Node, from: NodeId, decision: &Result<PartialGrant, Refusal>) -> Option<()> {
+    let refused = decision.as_ref().is_err_and(|refusal| !unable(refusal.code));
+    (from == node.me || !refused || node.custodian.allowance(from, |allowance| allowance.refusals.take(1)))
+        .then_some(())
+}
+
+/// Not being able to, for now, is no decision about anybody.
+fn unable(code: RefusalCode) -> bool {
+    matches!(code, RefusalCode::NotReady | RefusalCode::DenialsDiffer)
 }
 
 /// Reasons are for this node's operators; whoever carries an agent's request learns the code alone.
@@ -182,9 +226,7 @@ pub async fn contribute<T: Signable>(
     let grant = match decision {
         Ok(grant) => grant,
         Err(refusal) => {
-            // Not being able to, for now, is no decision about anybody.
-            let unable = matches!(refusal.code, RefusalCode::NotReady | RefusalCode::DenialsDiffer);
-            if !unable && node.audit.record(&record).await.is_err() {
+            if !unable(refusal.code) && node.audit.record(&record).await.is_err() {
                 return vec![Verdict::No(no(RefusalCode::NotReady, "the audit log takes no records"))];
             }
             return vec![Verdict::No(refusal)];

@@ -47,7 +47,9 @@ pub async fn events(node: Arc<Node>, mut events: Events) {
                 Ok(message) => custody(&node, from, message).await,
                 Err(error) => {
                     node.metrics.peer_dropped.fetch_add(1, Ordering::Relaxed);
-                    tracing::debug!(%from, %error, "an unreadable message");
+                    if node.custodian.may_complain(from) {
+                        node.warn(format!("{from} sent an unreadable message on custody: {error}"));
+                    }
                 }
             },
             Event::Misbehaved { from, what } => node.warn(format!("{from} {what}")),
