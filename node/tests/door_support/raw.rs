@@ -113,6 +113,21 @@ impl Raw {
         self.stream.flush().expect("flushed");
     }
 
+    /// Sends what may not be taken any more; false if it was not.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).and_then(|()| self.stream.flush()).is_ok()
+    }
+
+    /// Waits for 200 ms for the other end to close. What it says meanwhile is thrown away.
+    pub fn is_closed(&mut self) -> bool {
+        self.stream.sock.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+        let heard = self.stream.read(&mut [0; 1024]);
+        match heard {
+            Ok(read) => read == 0,
+            Err(error) => !matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
+        }
+    }
+
     pub fn get(&mut self, path: &str) -> Said {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: node\r\n\r\n").as_bytes());
         self.read()
