@@ -197,14 +197,9 @@ pub fn generate(nodes: &[Identity]) -> Result<(RootPublic<Ristretto>, Vec<KeySha
         let outputs = run.handle(from, message).map_err(|_| failed())?;
         post(*me, outputs, &mut letters);
     }
-    let mut outcomes: Vec<_> = outcomes.into_values().collect();
-    if outcomes.len() != nodes.len() {
-        return Err(failed());
-    }
-    let public = outcomes.pop().map(|outcome| (outcome.public, outcome.share)).ok_or_else(failed)?;
-    let mut shares: Vec<_> = outcomes.into_iter().map(|outcome| outcome.share).collect();
-    shares.push(public.1);
-    Ok((public.0, shares))
+    let public = outcomes.values().next().map(|outcome| outcome.public.clone()).ok_or_else(failed)?;
+    let shares: Vec<_> = outcomes.into_values().map(|outcome| outcome.share).collect();
+    if shares.len() == nodes.len() { Ok((public, shares)) } else { Err(failed()) }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! to the nodes' doors, so that a measurement begins and ends at the door and not at a command line.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -55,12 +56,14 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Builds the programs, starts five nodes in three clouds and admits them.
+    /// Builds the programs, or takes those in the folder `programs` as they are; starts five nodes in three clouds and
+    /// admits them.
     ///
     /// # Errors
     /// [`BenchError`].
-    pub fn begin() -> Result<Self, BenchError> {
-        let mut net = Testnet::new(Binaries::build()?, &THREE_CLOUDS, None)?;
+    pub fn begin(programs: Option<&Path>) -> Result<Self, BenchError> {
+        let binaries = programs.map_or_else(Binaries::build, Binaries::in_folder)?;
+        let mut net = Testnet::new(binaries, &THREE_CLOUDS, None)?;
         let people = People::new();
         let mut draft = people.mesh()?;
         let mesh = MeshId::from(draft.id());

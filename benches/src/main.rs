@@ -23,6 +23,9 @@ struct Cli {
     /// Write the figures as one line of JSON: to FILE, or with - to standard output instead of the table
     #[arg(long, global = true, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Take the programs in FOLDER as they are, instead of building them
+    #[arg(long, global = true, value_name = "FOLDER")]
+    programs: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]
@@ -115,8 +118,7 @@ impl Figures for Everything {
     }
 }
 
-fn everything() -> Result<Everything, BenchError> {
-    let mut mesh = Mesh::begin()?;
+fn everything(mut mesh: Mesh) -> Result<Everything, BenchError> {
     let (dkg, spread, start) = (dkg::measure(&mesh, 5)?, spread::measure(&mesh, 200)?, start::measure(&mut mesh)?);
     let mut prepared = Prepared::on(mesh)?;
     Ok(Everything {
@@ -130,18 +132,14 @@ fn everything() -> Result<Everything, BenchError> {
 }
 
 fn run(cli: &Cli) -> Result<(), BenchError> {
-    let json = cli.json.as_deref();
+    let (json, mut mesh) = (cli.json.as_deref(), Mesh::begin(cli.programs.as_deref())?);
     match cli.command {
-        Command::Release { connections, seconds } => {
-            show(&Prepared::on(Mesh::begin()?)?.release(connections, seconds)?, json)
-        }
-        Command::Quorum { connections, seconds } => {
-            show(&Prepared::on(Mesh::begin()?)?.quorum(connections, seconds)?, json)
-        }
-        Command::Dkg { times } => show(&dkg::measure(&Mesh::begin()?, times)?, json),
-        Command::Spread { statements } => show(&spread::measure(&Mesh::begin()?, statements)?, json),
-        Command::Start => show(&start::measure(&mut Mesh::begin()?)?, json),
-        Command::All => show(&everything()?, json),
+        Command::Release { connections, seconds } => show(&Prepared::on(mesh)?.release(connections, seconds)?, json),
+        Command::Quorum { connections, seconds } => show(&Prepared::on(mesh)?.quorum(connections, seconds)?, json),
+        Command::Dkg { times } => show(&dkg::measure(&mesh, times)?, json),
+        Command::Spread { statements } => show(&spread::measure(&mesh, statements)?, json),
+        Command::Start => show(&start::measure(&mut mesh)?, json),
+        Command::All => show(&everything(mesh)?, json),
     }
 }
 

@@ -5,6 +5,7 @@
 //! from disk, record by record along the chain: each acknowledged release has to be in there (I7).
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -51,6 +52,10 @@ pub struct ReleaseFigures {
     pub fdatasync_p50_us: f64,
     /// How often the log waited for the device meanwhile.
     pub audit_syncs: u64,
+    /// Processor time of the node for one release.
+    pub node_cpu_us: f64,
+    /// Processor time of the client for one release.
+    pub client_cpu_us: f64,
     /// Processors that nodes and clients share.
     pub cpus: usize,
 }
@@ -81,7 +86,8 @@ pub fn measure(
     let mut sessions = (0..connections.max(1)).map(open).collect::<Result<Vec<_>, _>>()?;
     first(&mut sessions[0], keys.leased)?;
     let before = counter(&mut sessions[0], "keymesh_audit_syncs_total")?;
-    let (runs, took) = run(sessions, keys.leased, length)?;
+    let pid = mesh.net.nodes[node].pid().ok_or(BenchError::Unexpected("the node does not run"))?;
+    let (runs, took, cpu) = run(sessions, keys.leased, length, [pid, std::process::id()])?;
     let after = counter(&mut mesh.session(node, agent, tenant)?, "keymesh_audit_syncs_total")?;
     mesh.net.kill(&[node]);
     device.extend(disk::fdatasync(&data, PROBES)?);
@@ -111,6 +117,8 @@ pub fn measure(
         audit_records: recorded.len(),
         fdatasync_p50_us: device.micros(50),
         audit_syncs: after.saturating_sub(before),
+        node_cpu_us: each(cpu[0], releases),
+        client_cpu_us: each(cpu[1], releases),
         cpus: thread::available_parallelism().map_or(1, usize::from),
     })
 }
@@ -138,8 +146,13 @@ fn counter(session: &mut Session, name: &str) -> Result<u64, BenchError> {
 }
 
 /// Runs all sessions at once: first to warm up, then for the figures. Returns them with the time between the moment all
-/// began and the moment the last ended.
-fn run(sessions: Vec<Session>, key: KeyId, length: Duration) -> Result<(Vec<Run>, Duration), BenchError> {
+/// began and the moment the last ended, and the processor time of `processes` meanwhile.
+fn run(
+    sessions: Vec<Session>,
+    key: KeyId,
+    length: Duration,
+    processes: [u32; 2],
+) -> Result<(Vec<Run>, Duration, [Duration; 2]), BenchError> {
     let (start, end) = (Arc::new(Barrier::new(sessions.len() + 1)), Arc::new(Barrier::new(sessions.len() + 1)));
     let spawn = |mut session: Session| {
         let (start, end) = (start.clone(), end.clone());
@@ -154,11 +167,26 @@ fn run(sessions: Vec<Session>, key: KeyId, length: Duration) -> Result<(Vec<Run>
     };
     let threads: Vec<_> = sessions.into_iter().map(spawn).collect();
     start.wait();
-    let started = Instant::now();
+    let (started, before) = (Instant::now(), processes.map(cpu_time));
     end.wait();
-    let took = started.elapsed();
+    let (took, after) = (started.elapsed(), processes.map(cpu_time));
+    let cpu = [0, 1].map(|which: usize| after[which].saturating_sub(before[which]));
     let runs = threads.into_iter().map(|thread| thread.join().unwrap_or(Err(BenchError::Thread)));
-    Ok((runs.collect::<Result<_, _>>()?, took))
+    Ok((runs.collect::<Result<_, _>>()?, took, cpu))
+}
+
+/// Processor time of all threads of a process so far, to 10 ms; none if the kernel does not say.
+fn cpu_time(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The second field is the program's name in brackets and may hold anything; user and system time are the 14th and 15th.
+    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
+    let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// Microseconds of `whole` for each of `parts`, to a tenth.
+fn each(whole: Duration, parts: usize) -> f64 {
+    (whole.as_secs_f64() * 1e7 / parts.max(1) as f64).round() / 10.0
 }
 
 fn releases(session: &mut Session, key: KeyId, length: Duration) -> Result<Run, BenchError> {
@@ -221,6 +249,7 @@ impl Figures for ReleaseFigures {
             ),
             Row::new(format!("release p99, {n} connections"), format!("{} us", self.p99_us), ""),
             Row::new("fdatasync p50 beside it", format!("{} us", self.fdatasync_p50_us), ""),
+            Row::new("processor time of a release", format!("{} us", self.node_cpu_us), ""),
             Row::new("releases that shared one fdatasync", format!("{shared:.1}"), ""),
             Row::new("audit records after SIGKILL", self.audit_records.to_string(), format!(">= {}", self.releases)),
         ]
