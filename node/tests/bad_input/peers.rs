@@ -86,7 +86,7 @@ fn garbage_floods_and_withheld_parents_of_an_admitted_node_are_named_bounded_and
     assert_eq!(who.principal(), mesh.world.id(HOSTILE));
     let (handle, mut events) = speak_as(&mesh, &who);
     eventually("connections in the node's name", || (connected(&handle) == 3).then_some(()));
-    let drain = mesh.block_on(async { tokio::spawn(async move { while events.recv().await.is_some() {} }) });
+    let drain = mesh.beside(async move { while events.recv().await.is_some() {} });
     let target = mesh.world.id(0);
     let send = |channel, bytes: Vec<u8>| handle.send(target, channel, bytes).is_ok();
     let name = shown(&who.principal());

@@ -58,6 +58,11 @@ impl Mesh {
         self.runtime.block_on(work)
     }
 
+    /// Runs what goes on beside the test on the nodes' runtime.
+    pub fn beside(&self, work: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<()> {
+        self.runtime.spawn(work)
+    }
+
     /// Stops a node of either kind, as an operator does.
     pub fn stop(&mut self, place: usize) {
         if let Some(running) = self.running.remove(&place) {
