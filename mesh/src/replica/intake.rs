@@ -1,13 +1,13 @@
 //! What comes in: statements from clients and peers, ciphertexts, custody messages.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use keymesh_wire::api::Submitted;
 use keymesh_wire::body::{Body, CustodyClass, EnrolmentVote, GenerationRef};
 use keymesh_wire::envelope::Verified;
 use keymesh_wire::error::{Code, WireError};
-use keymesh_wire::ids::{BlobHash, DocumentId, NodeId, StatementId, TenantId};
+use keymesh_wire::ids::{BlobHash, DocumentId, NodeId, PrincipalId, StatementId, TenantId};
 use keymesh_wire::limits;
 use keymesh_wire::statement::Checked;
 use keymesh_wire::time::Now;
@@ -21,6 +21,7 @@ use crate::custody::lease::Progress;
 use crate::custody::message::{Answer, CeremonyMessage, CustodyMessage, RefusalCode, Verdict};
 use crate::spread::{Action, Holdings};
 use crate::state::Document;
+use crate::state::document::made_somebody;
 
 /// The most statements one submission may hold.
 const SUBMIT_STATEMENTS: usize = 1024;
@@ -52,6 +53,7 @@ impl Replica {
         if blobs.values().any(|bytes| bytes.len() > limits::BLOB_BYTES) {
             return Err(WireError::new(Code::TooLarge, format!("a ciphertext may have {} bytes", limits::BLOB_BYTES)));
         }
+        let (statements, stranger) = self.without_strangers(statements);
         self.check_ciphertexts(&statements, &blobs)?;
         let statements = self.adopt_documents(statements, now, rng, step)?;
         let mut ids = Vec::with_capacity(statements.len());
@@ -66,10 +68,45 @@ impl Replica {
                 self.carry_out(actions, now, rng, step);
             }
         }
-        match ids.iter().find(|id| self.library.all().any(|document| document.is_invalid(id))) {
+        let invalid = ids.iter().find(|id| self.library.all().any(|document| document.is_invalid(id)));
+        match invalid.or(stranger.as_ref()) {
             None => Ok(Submitted { statements: ids }),
             Some(id) => Err(WireError::new(Code::NotAuthorised, format!("the author of {id} has no right to it"))),
         }
+    }
+
+    /// Takes out what strangers signed, except where somebody who is known built on it, and says what was taken out.
+    ///
+    /// Everybody may sign anything and nothing is ever forgotten, so otherwise whoever reaches a door could fill the disks
+    /// of all nodes. From peers such statements are taken, because nodes must not differ in what they hold.
+    fn without_strangers(&self, statements: Vec<Checked>) -> (Vec<Checked>, Option<StatementId>) {
+        let mut somebodies: BTreeMap<DocumentId, BTreeSet<PrincipalId>> = BTreeMap::new();
+        let mut known = Vec::with_capacity(statements.len());
+        for statement in &statements {
+            let Some(document) = self.library.document(&statement.document()) else {
+                known.push(true);
+                continue;
+            };
+            let somebodies = somebodies.entry(document.id()).or_insert_with(|| document.somebodies());
+            let is = somebodies.contains(&statement.author());
+            if is {
+                somebodies.extend(statement.body().map(made_somebody).unwrap_or_default());
+            }
+            known.push(is || document.graph().contains(&statement.id()));
+        }
+        let mut built_on: BTreeSet<StatementId> = BTreeSet::new();
+        let mut stranger = None;
+        let mut kept = Vec::with_capacity(statements.len());
+        for (statement, known) in statements.into_iter().zip(known).rev() {
+            if known || built_on.contains(&statement.id()) {
+                built_on.extend(statement.parents());
+                kept.push(statement);
+            } else {
+                stranger = Some(statement.id());
+            }
+        }
+        kept.reverse();
+        (kept, stranger)
     }
 
     /// Every ciphertext that a statement names comes along or is here already.
@@ -266,6 +303,13 @@ impl Replica {
             let same = mine.agent == vote.agent;
             return if same { Ok(Submitted { statements: Vec::new() }) } else { Err(refused()) };
         }
+        // Judged on a view that may have been older: of two requests at once, only one uses a ticket or a key up.
+        if state.ticket_used_by_another(&vote.ticket, &vote.facts.instance) {
+            return Err(WireError::new(Code::TicketInvalid, "the ticket was used by another instance"));
+        }
+        if state.instance_of(&vote.agent, &self.me).is_some_and(|other| other != vote.facts.instance) {
+            return Err(WireError::new(Code::AlreadyBound, "the agent's key belongs to another instance"));
+        }
         let id = self.author(tenant.into(), &Body::VoteEnrolment(vote), now, rng, step);
         self.refold_now();
         Ok(Submitted { statements: id.into_iter().collect() })
@@ -302,7 +346,8 @@ impl Replica {
         let identity = self.config.identity.clone();
         if let Some(ceremony) = self.ceremonies.get_mut(&(message.root, message.committee)) {
             let outcomes = ceremony.receive(&message, &identity, now.boot, rng);
-            self.ceremony_outcomes(message.tenant, outcomes, now, rng, step);
+            let tenant = ceremony.tenant();
+            self.ceremony_outcomes(tenant, outcomes, now, rng, step);
         }
     }
 

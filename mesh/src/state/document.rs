@@ -143,9 +143,33 @@ impl Document {
         self.invalid.contains(id)
     }
 
+    /// Whom the statements that hold make somebody here: founders, admins, nodes, holders of roles, past ones included.
+    /// What an author may do follows from the statement's own past, so whoever is not among them has a right to nothing
+    /// that could be added now.
+    pub fn somebodies(&self) -> BTreeSet<PrincipalId> {
+        let holding = self.graph.entries().iter().filter(|entry| !self.invalid.contains(&entry.statement.id()));
+        holding.filter_map(|entry| entry.statement.body()).flat_map(made_somebody).collect()
+    }
+
     /// The descriptive fields that people edit, with conflicts and history. Built on demand: nothing is decided by it.
     pub fn materialise(&self) -> Materialised {
         materialise(&human_edits(&self.graph))
+    }
+}
+
+/// Whom a statement gives a right to say something in its document, once it is in effect.
+pub fn made_somebody(body: &Body) -> Vec<PrincipalId> {
+    match body {
+        Body::MeshGenesis(genesis) => genesis.founders.iter().map(|founder| founder.principal).collect(),
+        Body::TenantGenesis(genesis) => {
+            let admins = genesis.admins.iter().map(|admin| admin.principal);
+            admins.chain(genesis.nodes.iter().map(|placed| placed.node)).collect()
+        }
+        Body::AddAdmin(person) => vec![person.principal],
+        Body::AdmitNode(card) => vec![card.node],
+        Body::PlaceNode(placement) => vec![placement.node],
+        Body::Grant(grant) => vec![grant.principal],
+        _ => Vec::new(),
     }
 }
 
