@@ -2,7 +2,8 @@
 //!
 //! A custodian verifies the evidence against the certificates its own replica trusts, the ticket against the launchers
 //! registered there, and that both speak of the same launch. It votes once per instance. A later key for the same instance
-//! is refused and recorded as an alarm; the first is not disturbed. The same key again is a reboot and passes.
+//! is refused and recorded as an alarm; the first is not disturbed. So is a key that belongs to another instance. The same
+//! key for the same instance again is a reboot and passes.
 
 use keymesh_wire::audit::{AuditKind, AuditRecord, Outcome};
 use keymesh_wire::body::{EnrolmentVote, InstanceFacts};
@@ -97,6 +98,11 @@ fn enrol(
     let launched_by = check_ticket(state, request, &ticket, &shown.instance, now)?;
     fits_ticket(shown.pending, ticket.issued, ticket.expires, LAUNCH_SKEW)
         .map_err(|mismatch| no(RefusalCode::EvidenceInvalid, mismatch.to_string()))?;
+    // One key at two machines is a copy of a machine until a person has looked at it (I9).
+    if let Some(other) = state.instance_of(&request.agent, &view.me).filter(|other| *other != shown.instance) {
+        let reason = format!("alarm: the agent's key belongs to instance {other}, another instance asks with it");
+        return Err(no(RefusalCode::AlreadyBound, reason));
+    }
     record.launched_by = Some(launched_by.clone());
     Ok(EnrolmentDecision::Vote(Box::new(EnrolmentVote {
         agent: request.agent,
@@ -160,7 +166,7 @@ fn check_ticket(
     if now.wall > ticket.expires {
         return Err(invalid("the ticket has expired".to_owned()));
     }
-    if state.tickets.get(&ticket.nonce).is_some_and(|users| users.iter().any(|user| user != instance)) {
+    if state.ticket_used_by_another(&ticket.nonce, instance) {
         return Err(invalid("the ticket was used by another instance".to_owned()));
     }
     Ok(launcher.name.clone())

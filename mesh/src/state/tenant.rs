@@ -701,6 +701,22 @@ impl TenantState {
         self.enrolments.values().filter_map(Enrolment::holder).find(|claim| claim.agent == *agent)
     }
 
+    /// Whether a launch ticket was used up by another instance than this.
+    pub fn ticket_used_by_another(&self, ticket: &Nonce, instance: &str) -> bool {
+        self.tickets.get(ticket).is_some_and(|users| users.iter().any(|user| user != instance))
+    }
+
+    /// The instance to which an agent's key is bound, or for which `custodian` voted with this key where nothing is bound
+    /// yet.
+    pub fn instance_of(&self, agent: &PrincipalId, custodian: &NodeId) -> Option<&str> {
+        let bound = self.claim_of(agent);
+        let open = self.enrolments.values().filter(|enrolment| enrolment.bound.is_none());
+        let mut voted = open
+            .flat_map(|enrolment| &enrolment.claims)
+            .filter(|claim| claim.agent == *agent && claim.votes.contains(custodian));
+        bound.or_else(|| voted.next()).map(|claim| claim.facts.instance.as_str())
+    }
+
     /// A denial that stands against an agent or its instance, effective or not: a node refuses as soon as it knows.
     pub fn denial_of(&self, agent: &PrincipalId, instance: &str) -> Option<&Denial> {
         self.denials.values().find(|denial| match &denial.subject {

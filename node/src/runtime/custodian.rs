@@ -269,6 +269,7 @@ async fn cast(node: &Node, tenant: TenantId, vote: Box<EnrolmentVote>) -> Verdic
     match node.ask_core(|reply| Input::Vote { tenant, vote, reply }).await {
         Ok(_) => Verdict::Voted,
         Err(error) if error.code == Code::AlreadyBound => Verdict::No(no(RefusalCode::AlreadyBound, error.message)),
+        Err(error) if error.code == Code::TicketInvalid => Verdict::No(no(RefusalCode::TicketInvalid, error.message)),
         Err(error) => Verdict::No(no(RefusalCode::NotReady, error.message)),
     }
 }
