@@ -30,7 +30,7 @@ use super::message::{CeremonyContent, CeremonyMessage};
 const REPEAT: Millis = Millis(500);
 /// After how long without completion a member begins a new attempt; doubled with each.
 const STALL: Millis = Millis(5_000);
-/// The highest attempt a member joins: enough for years of stalls, too low to run out by malice in one step.
+/// How far ahead another member's attempt is followed: enough for years of stalls, too little to run out in one step.
 const ATTEMPTS: u32 = 10_000;
 
 /// What a ceremony is for.
@@ -143,10 +143,15 @@ impl Ceremony {
         now: Boot,
         rng: &mut impl CryptoRng,
     ) -> Vec<Outcome> {
+        // Not even a restart for whoever is no member, or speaks of another tenant: that would stall the others for ever.
+        let Some(index) = self.run.committee().index_of(message.member.as_bytes()) else { return Vec::new() };
+        if message.tenant != self.plan.tenant || message.attempt > self.attempt.saturating_add(ATTEMPTS) {
+            return Vec::new();
+        }
         if self.settled && message.attempt != self.attempt {
             return Vec::new();
         }
-        if message.attempt > self.attempt && message.attempt <= self.attempt.saturating_add(ATTEMPTS) {
+        if message.attempt > self.attempt {
             let mut outcomes = self.restart(message.attempt, identity, now, rng);
             outcomes.extend(self.receive(message, identity, now, rng));
             return outcomes;
@@ -155,7 +160,6 @@ impl Ceremony {
             // The sender is behind: our messages of this attempt bring it along.
             return self.repeat_to(message.member);
         }
-        let Some(index) = self.run.committee().index_of(message.member.as_bytes()) else { return Vec::new() };
         let parsed = match &message.content {
             CeremonyContent::Broadcast(bytes) => {
                 Broadcast::<Ristretto>::from_bytes(bytes).map(DkgMessage::Broadcast).ok()
@@ -189,7 +193,7 @@ impl Ceremony {
     /// Repeats messages that may have been lost, and begins a new attempt when the ceremony stalls.
     pub fn tick(&mut self, identity: &Identity, now: Boot, rng: &mut impl CryptoRng) -> Vec<Outcome> {
         if now >= self.stall_at && !self.settled {
-            return self.restart(self.attempt + 1, identity, now, rng);
+            return self.restart(self.attempt.saturating_add(1), identity, now, rng);
         }
         if now < self.repeat_at {
             return Vec::new();
@@ -331,3 +335,58 @@ impl CeremonyPlan {
 
 /// Ceremonies under way, by root and committee.
 pub type Ceremonies = BTreeMap<(RootId, u8), Ceremony>;
+
+#[cfg(test)]
+mod tests {
+    use keymesh_wire::secret::Secret32;
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+
+    fn identity(number: u8) -> Identity {
+        Identity::from_seed(Secret32::build(|out| out.fill(number)))
+    }
+
+    fn ceremony(rng: &mut ChaCha20Rng) -> Ceremony {
+        let members: Vec<Identity> = (1..=3).map(identity).collect();
+        let plan = CeremonyPlan {
+            mesh: MeshId::from_bytes([1; 32]),
+            tenant: TenantId::from_bytes([2; 32]),
+            root: RootId::from_bytes([3; 32]),
+            committee: 0,
+            spec: CommitteeSpec { members: members.iter().map(Identity::principal).collect(), threshold: 2, faults: 1 },
+            sealing: members.iter().map(|member| member.sealing().public().clone()).collect(),
+        };
+        Ceremony::start(plan, 0, &members[0], Boot(0), rng).expect("a member").0
+    }
+
+    fn message(from: u8, tenant: u8, attempt: u32) -> Verified<CeremonyMessage> {
+        let signer = identity(from);
+        let message = CeremonyMessage {
+            suite: Suite::V1,
+            tenant: TenantId::from_bytes([tenant; 32]),
+            root: RootId::from_bytes([3; 32]),
+            committee: 0,
+            attempt,
+            member: signer.principal(),
+            content: CeremonyContent::Finished(BlobHash::from_bytes([0; 32])),
+        };
+        Verified::sign(message, &signer)
+    }
+
+    #[test]
+    fn only_members_of_this_very_committee_can_move_an_attempt_and_not_without_end() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let mut ceremony = ceremony(&mut rng);
+        for (from, tenant, attempt) in [(9, 2, 1), (2, 7, 1), (2, 2, ATTEMPTS + 1), (2, 2, u32::MAX)] {
+            let outcomes = ceremony.receive(&message(from, tenant, attempt), &identity(1), Boot(1), &mut rng);
+            assert!(outcomes.is_empty() && ceremony.attempt == 0, "{from} {tenant} {attempt}");
+        }
+        let outcomes = ceremony.receive(&message(2, 2, 1), &identity(1), Boot(1), &mut rng);
+        assert!(!outcomes.is_empty() && ceremony.attempt == 1);
+        // One who is behind is brought along; a stranger is told nothing.
+        assert!(!ceremony.receive(&message(2, 2, 0), &identity(1), Boot(1), &mut rng).is_empty());
+        assert!(ceremony.receive(&message(9, 2, 0), &identity(1), Boot(1), &mut rng).is_empty());
+    }
+}

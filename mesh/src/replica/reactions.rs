@@ -166,7 +166,7 @@ impl Replica {
 
     fn next_attempt(&self, root: &RootId, committee: u8) -> u32 {
         let held = self.shares.keys().filter(|(id, place, _)| id == root && *place == committee);
-        held.map(|(_, _, attempt)| attempt + 1).max().unwrap_or(0)
+        held.map(|(_, _, attempt)| attempt.saturating_add(1)).max().unwrap_or(0)
     }
 
     pub(super) fn ceremony_outcomes(
