@@ -56,7 +56,12 @@ pub(super) struct Meter {
     pub(super) checks: Bucket,
     /// Bytes sent because the peer asked.
     pub(super) served: Bucket,
+    /// What is told to operators about its frames: each is a line in a log.
+    pub(super) reports: Bucket,
 }
+
+/// Reports about the frames of one peer in a second.
+const REPORTS_PER_S: u64 = 5;
 
 impl Meter {
     pub(super) fn new(limits: &SpreadLimits, now: Boot) -> Self {
@@ -66,6 +71,7 @@ impl Meter {
             bytes: bucket(limits.bytes_per_s),
             checks: bucket(limits.checks_per_s),
             served: bucket(limits.served_per_s),
+            reports: bucket(REPORTS_PER_S),
         }
     }
 }

@@ -352,7 +352,16 @@ impl Spread {
             Ok(message) => self.handle(from, message, &mut step),
             Err(error) => step.misbehaved(from, error.into()),
         }
-        step.actions
+        let mut actions = step.actions;
+        if let Some(peer) = self.peers.get_mut(&from) {
+            actions.retain(|action| match action {
+                // These are reported once in a while as it is.
+                Action::Misbehaved { what: Misbehaviour::Flood(_) | Misbehaviour::Diverged { .. }, .. } => true,
+                Action::Misbehaved { peer: who, .. } if *who == from => peer.meter.reports.take(1, now),
+                Action::Misbehaved { .. } | Action::Send { .. } | Action::Take(..) | Action::TakeBlob { .. } => true,
+            });
+        }
+        actions
     }
 
     fn handle(&mut self, from: NodeId, message: Message, step: &mut Step<'_, impl Holdings, impl CryptoRng>) {

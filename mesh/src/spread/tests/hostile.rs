@@ -66,6 +66,19 @@ fn statements_whose_parents_are_withheld_are_dropped_and_reported() {
 }
 
 #[test]
+fn garbage_without_end_is_reported_now_and_then_and_not_each_time() {
+    let (mut net, _, ids) = victim(2, &SpreadLimits::default());
+    for _ in 0..500 {
+        net.inject(ids[1], 0, &[0xff; 16]);
+    }
+    assert!((1..=20).contains(&net.misbehaved.len()), "{} reports", net.misbehaved.len());
+    // Another peer's account is its own.
+    net.misbehaved.clear();
+    net.inject(ids[2], 0, &[0xff; 16]);
+    assert_eq!(net.misbehaved.len(), 1);
+}
+
+#[test]
 fn a_parent_that_the_sender_withholds_is_pulled_from_another_peer() {
     let mut net = Net::new(3, 78, &SpreadLimits::default());
     let document = net.history(&[0, 1], 3);
