@@ -234,7 +234,7 @@ fn what_was_used_once_is_worth_nothing_to_anybody_else() {
     // The ticket with another instance.
     let second = cloud.document(&instance("i-0bbbbbbbbbbbbbbb2"));
     let request = cloud.request(&second, &ticket, &by, &agent);
-    cloud.refused(&request, Code::AlreadyBound, "alarm: the agent's key is that of instance");
+    cloud.refused(&request, Code::AlreadyBound, "alarm: the agent's key");
     let shared = Ticket { instance: None, agent: None, ..ticket.clone() };
     let request = cloud.request(&second, &shared, &by, &thief);
     cloud.refused(&request, Code::TicketInvalid, "names neither an instance nor");
@@ -259,7 +259,7 @@ fn one_agents_key_on_a_second_instance_is_not_taken_for_the_first() {
     cloud.mesh.until_equal(&[0, 1, 2], 2);
     let document = cloud.document(&instance(two));
     let request = cloud.request(&document, &cloud.ticket(two, &agent), &by, &agent);
-    cloud.refused(&request, Code::AlreadyBound, "alarm: the agent's key is that of instance");
+    cloud.refused(&request, Code::AlreadyBound, "alarm: the agent's key");
     let state = cloud.acme.tenant.read();
     assert_eq!(state.enrolments.keys().collect::<Vec<_>>(), [&named(one)]);
 }
