@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Subcommand};
-use keymesh_mesh::materialise::{Field, HumanEdit, ViewOp, materialise};
-use keymesh_mesh::state::authority::Authority;
+use keymesh_mesh::materialise::Field;
 use keymesh_mesh::state::{Document, MeshState, TenantState};
 use keymesh_wire::body::{Body, EditOp, NodeCard, Placement, TenantGenesis};
-use keymesh_wire::ids::{DocumentId, NodeId, Nonce, StatementId, TenantId};
+use keymesh_wire::ids::{DocumentId, NodeId, Nonce, TenantId};
 use keymesh_wire::statement::Checked;
 use serde_json::{Value, json};
 
@@ -322,7 +321,7 @@ fn show(document: &Document, tenant: &TenantState, names: &Names) -> Output {
             format!("  {} {what}: {} of {}", short(&pending.statement), pending.persons.len(), pending.required)
         })
         .collect();
-    let described = description(document);
+    let described = document.materialise();
     let mut parts = vec![
         format!(
             "tenant {} ({})\nguarded changes need {} of {}; {}, {}, {}",
@@ -369,28 +368,4 @@ fn field_lines(prefix: &str, fields: &BTreeMap<String, Field>, lines: &mut Vec<S
         }
         field_lines(&path, &field.fields, lines);
     }
-}
-
-/// The descriptive fields, from the valid edits alone.
-fn description(document: &Document) -> keymesh_mesh::materialise::Materialised {
-    let graph = document.graph();
-    let authority = Authority::judge(graph);
-    let edits: Vec<(usize, &Checked, &Vec<EditOp>)> = graph
-        .entries()
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| authority.is_valid(*index))
-        .filter_map(|(index, entry)| match entry.statement.body() {
-            Some(Body::Edit(ops)) => Some((index, &entry.statement, ops)),
-            _ => None,
-        })
-        .collect();
-    let edit = |(index, statement, ops): &(usize, &Checked, &Vec<EditOp>)| {
-        let before: Vec<usize> =
-            edits.iter().map(|(earlier, ..)| *earlier).filter(|earlier| graph.precedes(*earlier, *index)).collect();
-        let nearest = before.iter().filter(|edit| !before.iter().any(|later| graph.precedes(**edit, *later)));
-        let parents: Vec<StatementId> = nearest.map(|edit| graph.entries()[*edit].statement.id()).collect();
-        HumanEdit { id: statement.id(), parents, ops: ops.iter().map(ViewOp::from).collect() }
-    };
-    materialise(&edits.iter().map(edit).collect::<Vec<_>>())
 }
