@@ -1,11 +1,16 @@
 //! What people do to set up a tenant: the same few commands for the demo, for tests and for benchmarks.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use keymesh_agent::keyfile::{self, KeyKind};
+use keymesh_wire::api::DocumentStatements;
+use keymesh_wire::body::Body;
+use keymesh_wire::ids::{DocumentId, RootId, TenantId};
+use keymesh_wire::statement::Checked;
 use serde_json::Value;
 
 use crate::error::TestnetError;
-use crate::testnet::Testnet;
+use crate::testnet::{Testnet, parsed};
 use crate::tool::Json;
 
 /// A tenant of the test network.
@@ -104,7 +109,7 @@ impl Testnet {
     }
 
     /// Has these nodes make a root among themselves. Returns its id and how long it took them from the last endorsement
-    /// until every one of them attested it.
+    /// until the last of them attested it, by the times they signed.
     ///
     /// # Errors
     /// [`TestnetError`].
@@ -120,10 +125,48 @@ impl Testnet {
         let proposed = self.act(tenant, &line)?;
         let root = proposed.text("/root")?;
         self.endorse_all(&proposed, &tenant.admins[1..])?;
-        let endorsed = Instant::now();
         let wait = format!("--wait={}s", ROOT.as_secs());
         self.act(tenant, &["root", "status", &wait])?;
-        Ok((root, endorsed.elapsed()))
+        let id: RootId = parsed(&root)?;
+        let (mut agreed, mut attested) = (0, 0);
+        for statement in self.statements(tenant)? {
+            let time = statement.time().0;
+            match statement.body() {
+                Some(Body::ProposeRoot(_)) if RootId::from(statement.id()) == id => agreed = agreed.max(time),
+                Some(Body::Endorse(target)) if RootId::from(*target) == id => agreed = agreed.max(time),
+                Some(Body::AttestRoot(attestation)) if attestation.root == id => attested = attested.max(time),
+                _ => {}
+            }
+        }
+        Ok((root, Duration::from_millis(attested.saturating_sub(agreed))))
+    }
+
+    /// A tenant's statements, as the first node that has them shows them to the tenant's first admin.
+    ///
+    /// # Errors
+    /// [`TestnetError`].
+    pub fn statements(&self, tenant: &Tenant) -> Result<Vec<Checked>, TestnetError> {
+        let id: TenantId = parsed(&tenant.id)?;
+        let path = format!("/v1/documents/{}", DocumentId::from(id));
+        let admin = keyfile::load(&self.key_of(tenant.admins[0]), KeyKind::Person)
+            .map_err(|error| TestnetError::Unexpected(format!("an admin's key file: {error}")))?;
+        let mut last = None;
+        for node in &self.nodes {
+            let asked = node.client().and_then(|client| client.open_session(&admin, id)?.get_json(&path));
+            let document: DocumentStatements = match asked {
+                Ok(document) => document,
+                Err(error) => {
+                    last = Some(error);
+                    continue;
+                }
+            };
+            let checked = document.statements.iter().map(|bytes| {
+                Checked::from_bytes(bytes)
+                    .map_err(|error| TestnetError::Unexpected(format!("a statement of {}: {error}", tenant.name)))
+            });
+            return checked.collect();
+        }
+        Err(last.map_or_else(|| TestnetError::Unexpected("there are no nodes".into()), TestnetError::from))
     }
 }
 

@@ -123,7 +123,10 @@ pub(super) const ROOT: Step<Scene> = Step {
         promised!(!refused.succeeded(), "a layout that lets one provider open the root was taken");
         seen.say("2 of 3 with two shares at aws: refused, one provider could open it alone");
         let (root, took) = scene.net.create_root(scene.acme()?, &names, 3)?;
-        seen.say(format!("{root}\nlive {} ms after the second admin's endorsement", took.as_millis()));
+        seen.say(format!(
+            "{root}\nevery custodian attested it within {} ms of the second admin's endorsement",
+            took.as_millis()
+        ));
         seen.note("root", root.clone());
         seen.note("generated_ms", millis(took));
         scene.ids.insert("root", root);

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use keymesh_agent::keyfile::{self, KeyKind};
-use keymesh_wire::api::{Blob, DocumentStatements};
-use keymesh_wire::ids::TenantId;
-use keymesh_wire::statement::Checked;
+use keymesh_wire::api::Blob;
+use keymesh_wire::ids::{DocumentId, TenantId};
 use serde_json::json;
 
 use super::{AWS, GCP, Scene};
 use crate::error::{TestnetError, promised};
 use crate::report::Step;
 use crate::search::{self, Needle};
+use crate::setup::Tenant;
 use crate::testnet::parsed;
 
 pub(super) const SECOND_TENANT: Step<Scene> = Step {
@@ -29,7 +29,7 @@ pub(super) const SECOND_TENANT: Step<Scene> = Step {
         let homes: Vec<usize> = custodians.iter().map(|name| scene.net.at(name)).collect();
         scene.net.wait_equal(&homes, Duration::from_secs(20))?;
 
-        let needles = needles(scene, &birch.id, &root)?;
+        let needles = needles(scene, &birch, &root)?;
         let mut per_node = Vec::new();
         for index in scene.net.all() {
             let node = &scene.net.nodes[index];
@@ -68,17 +68,14 @@ pub(super) const SECOND_TENANT: Step<Scene> = Step {
 };
 
 /// What the tenant's bytes look like: its ids, its names, its ciphertexts.
-fn needles(scene: &Scene, tenant: &str, root: &str) -> Result<Vec<Needle>, TestnetError> {
+fn needles(scene: &Scene, birch: &Tenant, root: &str) -> Result<Vec<Needle>, TestnetError> {
+    let tenant = birch.id.as_str();
     let id: TenantId = parsed(tenant)?;
     let admin = keyfile::load(&scene.net.key_of("birch-admin"), KeyKind::Person)
         .map_err(|error| TestnetError::Unexpected(format!("the admin's key file: {error}")))?;
     let mut session = scene.net.nodes[0].client()?.open_session(&admin, id)?;
-    let document: DocumentStatements =
-        session.get_json(&format!("/v1/documents/{}", keymesh_wire::ids::DocumentId::from(id)))?;
     let mut needles = Vec::new();
-    for bytes in &document.statements {
-        let statement = Checked::from_bytes(bytes)
-            .map_err(|error| TestnetError::Unexpected(format!("a statement of the second tenant: {error}")))?;
+    for statement in scene.net.statements(birch)? {
         let text = statement.id().to_string();
         needles.push(Needle::new(format!("id {text}"), statement.id().as_bytes().to_vec()));
     }
@@ -91,7 +88,7 @@ fn needles(scene: &Scene, tenant: &str, root: &str) -> Result<Vec<Needle>, Testn
     let listed = scene.net.cli_as("birch-admin").with(["--tenant", tenant]).json(["key", "list"])?;
     for key in listed.list("/keys")? {
         let Some(hash) = key["versions"][0]["ciphertext"].as_str() else { continue };
-        let path = format!("/v1/documents/{}/blobs/{hash}", keymesh_wire::ids::DocumentId::from(id));
+        let path = format!("/v1/documents/{}/blobs/{hash}", DocumentId::from(id));
         let blob: Blob = session.get_json(&path)?;
         let from = blob.bytes.len() / 2;
         let part = blob.bytes.get(from..(from + 24).min(blob.bytes.len())).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Refusals: the reason is the operators' alone; a stranger learns nothing, not even what exists (I2, I7).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use keymesh_agent::error::ClientError;
 use keymesh_agent::keyfile::{self, KeyKind};
@@ -31,11 +31,13 @@ pub(super) const REFUSED: Step<Scene> = Step {
             let code = answer.printed().value["code"].clone();
             promised!(!answer.succeeded(), "{name} got a {class} key although the policy does not permit it");
             promised!(code == "refused", "{name} was told {code}, not `refused`: {}", answer.stderr);
-            let reasons = reasons(scene, name)?;
-            let last = reasons
-                .last()
-                .cloned()
-                .ok_or_else(|| TestnetError::Unexpected(format!("no node's audit log tells why {name} was refused")))?;
+            let mut reasons = Vec::new();
+            // The node that refused may be on its way back from a kill.
+            scene.net.wait("a refusal in an audit log", Duration::from_secs(10), || {
+                reasons = refusals(scene, name)?;
+                Ok(if reasons.is_empty() { Err(format!("no node tells why {name} was refused")) } else { Ok(()) })
+            })?;
+            let Some(last) = reasons.last().cloned() else { continue };
             let told = answer.stderr.lines().last().unwrap_or_default();
             promised!(!told.contains(&last), "the instance was told the reason");
             seen.say(format!("{name:<10} {class}: told \"refused\"; operators read: {last}"));
@@ -46,7 +48,7 @@ pub(super) const REFUSED: Step<Scene> = Step {
 };
 
 /// Why an instance was refused, by all audit logs.
-fn reasons(scene: &Scene, instance: &'static str) -> Result<Vec<String>, TestnetError> {
+fn refusals(scene: &Scene, instance: &'static str) -> Result<Vec<String>, TestnetError> {
     let subject = &scene.instance(instance)?.subject;
     let audit = scene.net.act(scene.acme()?, &["audit", "--instance", subject])?;
     let refused = audit.list("/records")?.iter().filter(|entry| entry["outcome"] == "refused");
