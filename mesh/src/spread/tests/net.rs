@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use keymesh_wire::body::{Body, EditOp, MeshGenesis, NewVersion, Person, WrappedVersion};
 use keymesh_wire::ids::{BlobHash, DocumentId, KeyId, KeyringId, NodeId, Nonce, StatementId, VersionId};
+use keymesh_wire::limits;
 use keymesh_wire::sign::Identity;
 use keymesh_wire::statement::Checked;
 use keymesh_wire::time::{Boot, Wall};
@@ -186,13 +187,17 @@ impl Net {
         Checked::sign(&body, None, Vec::new(), Wall(1), &self.author).expect("the genesis holds")
     }
 
-    pub fn edit(&mut self, document: DocumentId, parents: Vec<StatementId>) -> Checked {
+    pub fn edit(&mut self, document: DocumentId, mut parents: Vec<StatementId>) -> Checked {
+        parents.sort_unstable();
+        parents.truncate(limits::PARENTS);
         let value = format!("{:x}", self.rng.next_u64());
         let body = Body::Edit(vec![EditOp::Put { path: vec!["note".into()], value }]);
         Checked::sign(&body, Some(document), parents, Wall(2), &self.author).expect("the edit holds")
     }
 
-    pub fn version(&mut self, document: DocumentId, parents: Vec<StatementId>) -> (Checked, BlobHash, Vec<u8>) {
+    pub fn version(&mut self, document: DocumentId, mut parents: Vec<StatementId>) -> (Checked, BlobHash, Vec<u8>) {
+        parents.sort_unstable();
+        parents.truncate(limits::PARENTS);
         let blob: [u8; 80] = self.random();
         let ciphertext = BlobHash::from_bytes(Sha256::digest(blob).into());
         let version = WrappedVersion { version: VersionId::from_bytes([1; 16]), generation: 1, ciphertext };
