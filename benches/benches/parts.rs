@@ -27,7 +27,7 @@ fn release(c: &mut Criterion) {
             let (Decision::Release(grant), _) = decide(&fixture.view, &fixture.request, fixture.now) else {
                 panic!("not released")
             };
-            grant.open(&Recorded::durable(1), fixture.now).expect("opens")
+            grant.open(&Recorded::durable(1), &fixture.view, fixture.now).expect("opens")
         });
     });
     let (_, record) = decide(&fixture.view, &fixture.request, fixture.now);

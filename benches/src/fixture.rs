@@ -213,7 +213,7 @@ mod tests {
         let fixture = Fixture::new().expect("a fixture");
         let (decision, record) = decide(&fixture.view, &fixture.request, fixture.now);
         let Decision::Release(grant) = decision else { panic!("not released: {record:?}") };
-        let key = grant.open(&Recorded::durable(1), fixture.now).expect("opens");
+        let key = grant.open(&Recorded::durable(1), &fixture.view, fixture.now).expect("opens");
         assert_eq!(key.expose_secret().len(), 32);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! [`decide`] is the one decision that a lessee makes for a leased keyring, in the simulator and in every worker of a node
 //! alike. Its result cannot be turned into a key before the audit record that comes with it is on stable storage (I7):
-//! [`Grant::open`] asks for the evidence. The lease is looked at again there, because time passes between.
+//! [`Grant::open`] asks for the evidence. Lease and permission are looked at again there, because time passes between: a
+//! node that has said that it holds a denial lets nothing go that it decided before (I6).
 //!
 //! Whoever has no right to know gets [`Decision::Refuse`] with one and the same answer for everything; the reason goes into
 //! the audit record alone. Nothing is fetched and no lease is asked for on behalf of somebody without a right.
@@ -12,12 +13,12 @@ use std::sync::atomic::Ordering;
 
 use keymesh_wire::audit::{AuditKind, AuditRecord, Outcome};
 use keymesh_wire::body::{CustodyClass, WrappedVersion};
-use keymesh_wire::ids::{KeyId, KeyringId, PrincipalId, RequestId, TenantId, VersionId};
+use keymesh_wire::ids::{KeyId, KeyringId, NodeId, PrincipalId, RequestId, TenantId, VersionId};
 use keymesh_wire::label::VersionLabel;
 use keymesh_wire::sealing::{self, SealError};
 use keymesh_wire::secret::SecretBytes;
 use keymesh_wire::suite::Suite;
-use keymesh_wire::time::Now;
+use keymesh_wire::time::{Now, Wall};
 
 use crate::policy::{self, Action};
 use crate::state::tenant::{Key, Keyring};
@@ -81,6 +82,8 @@ pub enum Decision {
 /// A release that was decided and is not yet carried out.
 #[derive(Debug)]
 pub struct Grant {
+    request: ReleaseRequest,
+    decided_on: Arc<TenantView>,
     lease: Arc<Lease>,
     label: VersionLabel,
     ciphertext: Arc<[u8]>,
@@ -92,16 +95,23 @@ pub enum GrantError {
     /// The lease ran out between decision and release.
     #[error("the lease ended before the key left")]
     LeaseEnded,
+    /// A denial, or another change, came between decision and release: decide again.
+    #[error("the permission ended before the key left")]
+    NoLongerPermitted,
     /// The stored ciphertext does not open under the keyring's generation.
     #[error("the key's ciphertext does not open: {0}")]
     Ciphertext(#[from] SealError),
 }
 
 impl Grant {
-    /// Opens the data key, now that the record is durable.
-    pub fn open(self, _recorded: &Recorded, now: Now) -> Result<SecretBytes, GrantError> {
+    /// Opens the data key, now that the record is durable, if it is still permitted on the current `view`.
+    pub fn open(self, _recorded: &Recorded, view: &View, now: Now) -> Result<SecretBytes, GrantError> {
         if now.boot >= self.lease.expires {
             return Err(GrantError::LeaseEnded);
+        }
+        let lessee = view.tenant(&self.request.tenant).is_some_and(|tenant| may_lease(view, tenant, &view.me));
+        if !lessee || !is_still_permitted(view, &self.decided_on, &self.request) {
+            return Err(GrantError::NoLongerPermitted);
         }
         self.lease.used.store(true, Ordering::Relaxed);
         Ok(sealing::open_with(&self.lease.secret, &self.label.bytes(), &[], &self.ciphertext)?)
@@ -111,6 +121,22 @@ impl Grant {
     pub fn version(&self) -> VersionId {
         self.label.version
     }
+}
+
+/// Whether what was permitted on one view of a tenant is permitted on the current one. Costs nothing if that is the same.
+pub(crate) fn is_still_permitted(view: &View, decided_on: &Arc<TenantView>, request: &ReleaseRequest) -> bool {
+    let Some(current) = view.tenant(&request.tenant) else { return false };
+    if Arc::ptr_eq(current, decided_on) {
+        return true;
+    }
+    let mut unused = AuditRecord::new(AuditKind::Release, Outcome::Refused, Wall(0), view.me, request.request);
+    permit(view, request, &mut unused).is_ok()
+}
+
+/// Whether a node may hold leases of a tenant's keyrings.
+pub(crate) fn may_lease(view: &View, tenant: &TenantView, node: &NodeId) -> bool {
+    let state = tenant.tenant();
+    view.counts(state, node) && state.nodes.get(node).is_some_and(|placement| placement.lessee)
 }
 
 /// Decides about a release from a leased keyring.
@@ -199,8 +225,7 @@ fn release(
         CustodyClass::Leased { .. } => {}
         CustodyClass::Quorum => return Err("the keyring is quorum: ask with a quorum request".to_owned()),
     }
-    let state = permitted.tenant.tenant();
-    if !view.counts(state, &view.me) || !state.nodes.get(&view.me).is_some_and(|placement| placement.lessee) {
+    if !may_lease(view, permitted.tenant, &view.me) {
         return Ok(Decision::Elsewhere { why: "this node may not lease keyrings of the tenant" });
     }
     let Some(ciphertext) = permitted.tenant.blobs.get(&permitted.version.ciphertext) else {
@@ -215,6 +240,8 @@ fn release(
     record.outcome = Outcome::Allowed;
     record.custodians.clone_from(&lease.custodians);
     Ok(Decision::Release(Grant {
+        request: ReleaseRequest { version: Some(permitted.version.version), ..request.clone() },
+        decided_on: permitted.tenant.clone(),
         lease: lease.clone(),
         label: VersionLabel {
             suite: Suite::V1,

@@ -51,12 +51,15 @@ impl World {
         let now = self.nodes[node].now(self.at());
         match job.then {
             Then::Answer { to, request, verdict } => self.answer(node, &to, request, verdict),
-            Then::Contribute { to, request, grant } => match grant.contribute(&recorded, &mut self.rng) {
-                Ok(parts) => {
-                    parts.into_iter().for_each(|part| self.answer(node, &to, request, Verdict::Partial(part)));
+            Then::Contribute { to, request, grant } => {
+                let Some(view) = self.nodes[node].view().cloned() else { return };
+                match grant.contribute(&recorded, &view, &mut self.rng) {
+                    Ok(parts) => {
+                        parts.into_iter().for_each(|part| self.answer(node, &to, request, Verdict::Partial(part)));
+                    }
+                    Err(refusal) => self.answer(node, &to, request, Verdict::No(refusal)),
                 }
-                Err(refusal) => self.answer(node, &to, request, Verdict::No(refusal)),
-            },
+            }
             Then::Vote { to, request, tenant, vote } => {
                 let Handle(reply) = self.handle();
                 if let Some(running) = &mut self.nodes[node].running {
@@ -65,7 +68,8 @@ impl World {
                 self.feed(node, Input::Vote { tenant, vote, reply: ReplyTo(reply) });
             }
             Then::Release { handle, grant } => {
-                let opened = grant.open(&recorded, now).map_err(Denied::from);
+                let Some(view) = self.nodes[node].view().cloned() else { return };
+                let opened = grant.open(&recorded, &view, now).map_err(Denied::from);
                 self.released(node, handle, opened);
             }
             Then::Refuse { handle, reason } => self.released(node, handle, Err(Denied::Refused(reason))),

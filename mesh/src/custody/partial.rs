@@ -1,7 +1,7 @@
 //! A custodian's part in a lease or a blind release.
 //!
-//! The decision is pure; the contribution can be made only against evidence that its audit record is durable. A custodian
-//! never acts on a bare point: it verifies the capsule against the label and public keys that *its own replica* gives for
+//! The decision is pure; the contribution can be made only against evidence that its audit record is durable, and only if
+//! the custodian still permits it then: it may have said meanwhile that it holds a denial (I6). A custodian never acts on a bare point: it verifies the capsule against the label and public keys that *its own replica* gives for
 //! exactly this key, so that nobody can use it as an oracle.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use keymesh_custody::{Capsule, Ristretto, VerifiedCapsule, open_partial};
 use keymesh_wire::audit::{AuditKind, AuditRecord, Outcome};
 use keymesh_wire::body::{CustodyClass, Generation};
 use keymesh_wire::envelope::Verified;
-use keymesh_wire::ids::{BlobHash, KeyringId, NodeId, PrincipalId, RequestId, RootId, TenantId};
+use keymesh_wire::ids::{BlobHash, KeyringId, NodeId, RequestId, RootId, TenantId};
 use keymesh_wire::label::{CapsuleLabel, CapsulePurpose, PartialBinding, PartialPurpose};
 use keymesh_wire::limits;
 use keymesh_wire::request::QuorumRequest;
@@ -20,7 +20,7 @@ use keymesh_wire::time::{Millis, Now, Wall};
 use rand_core::CryptoRng;
 
 use super::message::{LeaseRequest, Refusal, RefusalCode, SealedPart};
-use crate::release::{Recorded, ReleaseRequest, permit};
+use crate::release::{Recorded, ReleaseRequest, is_still_permitted, may_lease, permit};
 use crate::view::{HeldShare, TenantView, View};
 
 /// Contributions that a custodian decided to make.
@@ -36,11 +36,53 @@ pub struct PartialGrant {
     root: RootId,
     me: NodeId,
     expires: Wall,
+    condition: Condition,
+}
+
+/// What must still be so when a contribution leaves.
+#[derive(Debug)]
+enum Condition {
+    /// The agent may have the key.
+    Release(Arc<TenantView>, ReleaseRequest),
+    /// The node may lease, and knows the denials this custodian knows.
+    Lease(NodeId, [u8; 32]),
+}
+
+impl Condition {
+    fn check(&self, view: &View, tenant: &TenantId) -> Result<(), Refusal> {
+        match self {
+            Self::Release(decided_on, request) => {
+                let gone = || no(RefusalCode::Refused, "the permission ended while the record was written");
+                is_still_permitted(view, decided_on, request).then_some(()).ok_or_else(gone)
+            }
+            Self::Lease(lessee, denials) => {
+                let tenant = view.tenant(tenant);
+                let tenant = tenant.ok_or_else(|| no(RefusalCode::NotReady, "the tenant's document is not served"))?;
+                check_lessee(view, tenant, lessee, denials)
+            }
+        }
+    }
+}
+
+fn check_lessee(view: &View, tenant: &TenantView, lessee: &NodeId, denials: &[u8; 32]) -> Result<(), Refusal> {
+    if !may_lease(view, tenant, lessee) {
+        return Err(no(RefusalCode::Refused, "the node may not lease for this tenant"));
+    }
+    if tenant.denials != *denials {
+        return Err(no(RefusalCode::DenialsDiffer, "the node knows other denials than this custodian"));
+    }
+    Ok(())
 }
 
 impl PartialGrant {
-    /// Makes the contributions, now that the record is durable.
-    pub fn contribute(self, recorded: &Recorded, rng: &mut impl CryptoRng) -> Result<Vec<SealedPart>, Refusal> {
+    /// Makes the contributions, now that the record is durable, if the current `view` still permits them.
+    pub fn contribute(
+        self,
+        recorded: &Recorded,
+        view: &View,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<SealedPart>, Refusal> {
+        self.condition.check(view, &self.tenant)?;
         let mut parts = Vec::with_capacity(self.shares.len());
         for (committee, held) in &self.shares {
             let binding = PartialBinding {
@@ -162,6 +204,10 @@ fn quorum(
             request: request.request,
             recipient: request.recipient,
             expires,
+            condition: Condition::Release(
+                permitted.tenant.clone(),
+                ReleaseRequest { version: Some(permitted.version.version), ..asked },
+            ),
         },
     )
 }
@@ -172,13 +218,7 @@ fn lease(view: &View, request: &Verified<LeaseRequest>, now: Now) -> Result<Part
         .tenant(&request.tenant)
         .ok_or_else(|| no(RefusalCode::NotReady, "this custodian does not hold the tenant's document"))?;
     let state = tenant.tenant();
-    let lessee: &PrincipalId = &request.lessee;
-    if !view.counts(state, lessee) || !state.nodes.get(lessee).is_some_and(|placement| placement.lessee) {
-        return Err(no(RefusalCode::Refused, "the node may not lease for this tenant"));
-    }
-    if tenant.denials != request.denials {
-        return Err(no(RefusalCode::DenialsDiffer, "the node knows other denials than this custodian"));
-    }
+    check_lessee(view, tenant, &request.lessee, &request.denials)?;
     let keyring =
         state.keyrings.get(&request.keyring).ok_or_else(|| no(RefusalCode::NotReady, "no such keyring here"))?;
     let generation = match &keyring.class {
@@ -198,6 +238,7 @@ fn lease(view: &View, request: &Verified<LeaseRequest>, now: Now) -> Result<Part
             request: request.request,
             recipient: request.recipient,
             expires,
+            condition: Condition::Lease(request.lessee, request.denials),
         },
     )
 }
@@ -216,6 +257,7 @@ struct Asked {
     request: RequestId,
     recipient: [u8; 32],
     expires: Wall,
+    condition: Condition,
 }
 
 fn grant(view: &View, tenant: &TenantView, asked: Asked) -> Result<PartialGrant, Refusal> {
@@ -246,6 +288,7 @@ fn grant(view: &View, tenant: &TenantView, asked: Asked) -> Result<PartialGrant,
         root: asked.root,
         me: view.me,
         expires: asked.expires,
+        condition: asked.condition,
     })
 }
 

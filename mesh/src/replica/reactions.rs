@@ -373,7 +373,8 @@ impl Replica {
             shares,
             clock_tolerance: self.config.clock_tolerance,
         });
-        step.effects.push(Effect::Publish(self.view.clone()));
+        // Before anything is sent: whoever hears that this node holds a denial must be able to rely on it.
+        step.effects.push_first(Effect::Publish(self.view.clone()));
     }
 }
 

@@ -174,6 +174,11 @@ impl Held {
         self.0.push(effect);
     }
 
+    /// Puts an effect before all others of its step.
+    pub(super) fn push_first(&mut self, effect: Effect) {
+        self.0.insert(0, effect);
+    }
+
     /// The effects, now that their batch is written.
     pub fn release(self, _durable: &Durable) -> Vec<Effect> {
         self.0

@@ -34,8 +34,8 @@ impl Node {
     /// [`Code::NotServedHere`].
     pub async fn release(&self, request: &ReleaseRequest, allowance: &Allowance) -> Result<Released, WireError> {
         let started = Instant::now();
-        self.must_be_well()?;
         loop {
+            self.must_be_well()?;
             let mut published = self.published.subscribe();
             let view = self.view();
             served(&view, &request.tenant)?;
@@ -44,7 +44,11 @@ impl Node {
                 Decision::Release(grant) => {
                     let version = grant.version();
                     let recorded = self.audit.record(&record).await?;
-                    let key = grant.open(&recorded, clock::now()).map_err(|error| self.fruitless(request, error))?;
+                    let key = match grant.open(&recorded, &self.view(), clock::now()) {
+                        // What is so now is decided and recorded anew.
+                        Err(GrantError::NoLongerPermitted) => continue,
+                        opened => opened.map_err(|error| self.fruitless(request, error))?,
+                    };
                     self.metrics.releases.fetch_add(1, Ordering::Relaxed);
                     self.metrics.release_time.observe(started.elapsed());
                     return Ok(Released { key, version, recorded });
@@ -79,7 +83,7 @@ impl Node {
 
     fn fruitless(&self, request: &ReleaseRequest, error: GrantError) -> WireError {
         match error {
-            GrantError::LeaseEnded => {
+            GrantError::LeaseEnded | GrantError::NoLongerPermitted => {
                 WireError::new(Code::QuorumUnavailable, "the lease ended before the key left; try again")
             }
             GrantError::Ciphertext(_) => {

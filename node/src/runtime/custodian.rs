@@ -243,9 +243,14 @@ pub async fn contribute<T: Signable>(
     let Ok(recorded) = node.audit.record(&record).await else {
         return vec![Verdict::No(no(RefusalCode::NotReady, "the audit log takes no records"))];
     };
-    match grant.contribute(&recorded, &mut super::randomness()) {
+    match grant.contribute(&recorded, &node.view(), &mut super::randomness()) {
         Ok(made) => parts.insert(made.into_iter().map(Verdict::Partial).collect()).clone(),
-        Err(refusal) => vec![Verdict::No(refusal)],
+        Err(refusal) => {
+            let refused = AuditRecord { outcome: Outcome::Refused, reason: Some(refusal.reason.clone()), ..record };
+            // Nothing leaves, so a record that is not written keeps nothing back; the log itself says that it fails.
+            let _ = node.audit.record(&refused).await;
+            vec![Verdict::No(refusal)]
+        }
     }
 }
 
