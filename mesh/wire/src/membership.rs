@@ -97,6 +97,33 @@ impl Members {
     }
 }
 
+/// Those of a mesh's statements by which [`Members::verify`] judges: the genesis, and what its founders said about nodes.
+/// Anybody can sign admissions and endorsements, and so many that a client would refuse the whole list; a node shows these.
+pub fn telling(mesh: MeshId, statements: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let checked: Vec<Checked> = statements.iter().filter_map(|bytes| Checked::from_bytes(bytes).ok()).collect();
+    let genesis = checked.iter().find_map(|statement| match statement.body() {
+        Some(Body::MeshGenesis(genesis)) if MeshId::from(statement.id()) == mesh => Some(genesis),
+        _ => None,
+    });
+    let Some(genesis) = genesis else { return Vec::new() };
+    let supported = supporters(genesis, &checked);
+    let nodes: BTreeSet<StatementId> = checked
+        .iter()
+        .filter(|statement| matches!(statement.body(), Some(Body::AdmitNode(_) | Body::RemoveNode(_))))
+        .map(Checked::id)
+        .filter(|id| supported.contains_key(id))
+        .collect();
+    let tells = |statement: &&Checked| match statement.body() {
+        Some(Body::MeshGenesis(_)) => MeshId::from(statement.id()) == mesh,
+        Some(Body::AdmitNode(_) | Body::RemoveNode(_)) => nodes.contains(&statement.id()),
+        Some(Body::Endorse(target)) => {
+            nodes.contains(target) && supported.get(target).is_some_and(|people| people.contains(&statement.author()))
+        }
+        _ => false,
+    };
+    checked.iter().filter(tells).map(|statement| statement.bytes().to_vec()).collect()
+}
+
 fn supporters(genesis: &MeshGenesis, statements: &[Checked]) -> BTreeMap<StatementId, BTreeSet<PrincipalId>> {
     let founders: BTreeSet<_> = genesis.founders.iter().map(|founder| founder.principal).collect();
     let mut supporters: BTreeMap<StatementId, BTreeSet<PrincipalId>> = BTreeMap::new();

@@ -16,10 +16,9 @@ use std::time::{Duration, Instant};
 use keymesh_mesh::custody::message::AuditHead;
 use keymesh_mesh::replica::{Effect, Input, Replica, Step, Write};
 use keymesh_wire::api::DocumentStatus;
-use keymesh_wire::body::{Body, NodeCard};
-use keymesh_wire::codec;
+use keymesh_wire::body::NodeCard;
 use keymesh_wire::ids::{BlobHash, DocumentId, NodeId};
-use keymesh_wire::statement::Checked;
+use keymesh_wire::{codec, membership};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -130,10 +129,10 @@ impl Core {
     /// Writes the batch, then carries out the effects and answers the questions.
     fn finish(&mut self, step: Step, questions: Vec<Command>) -> Result<(), DiskError> {
         let mesh = DocumentId::from(self.node.mesh);
-        let mut membership = false;
+        let mut members = false;
         let Self { disk, node, .. } = self;
         let durable = step.batch.persist(|writes| {
-            membership =
+            members =
                 writes.iter().any(|write| matches!(write, Write::Statement { document, .. } if *document == mesh));
             let started = Instant::now();
             let count = writes.len() as u64;
@@ -143,7 +142,7 @@ impl Core {
             node.metrics.batch_time.observe(started.elapsed());
             written
         })?;
-        if membership {
+        if members {
             self.refresh_membership();
         }
         for effect in step.effects.release(&durable) {
@@ -201,17 +200,8 @@ impl Core {
             // It is of use only to a node that loses its store; the store itself is whole.
             tracing::warn!(%error, "the copy of the mesh's document is not up to date");
         }
-        self.node.membership.store(Arc::new(statements.into_iter().filter(|bytes| is_membership(bytes)).collect()));
+        self.node.membership.store(Arc::new(membership::telling(self.node.mesh, &statements)));
     }
-}
-
-/// Whether a statement says who is a node.
-fn is_membership(bytes: &[u8]) -> bool {
-    let body = Checked::from_bytes(bytes);
-    matches!(
-        body.as_ref().ok().and_then(Checked::body),
-        Some(Body::MeshGenesis(_) | Body::AdmitNode(_) | Body::RemoveNode(_) | Body::Endorse(_))
-    )
 }
 
 /// The addresses at which a node's card says other nodes reach it. Names are not resolved: membership is signed.

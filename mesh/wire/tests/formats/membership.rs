@@ -2,7 +2,7 @@
 
 use keymesh_wire::body::Body;
 use keymesh_wire::ids::{DocumentId, MeshId, StatementId};
-use keymesh_wire::membership::{MEMBERSHIP_STATEMENTS, Members, MembershipError};
+use keymesh_wire::membership::{MEMBERSHIP_STATEMENTS, Members, MembershipError, telling};
 use keymesh_wire::statement::Checked;
 
 use super::samples::*;
@@ -126,4 +126,27 @@ fn too_many_statements_are_refused_unread() {
     let mesh = Mesh::new();
     let many = vec![Vec::new(); MEMBERSHIP_STATEMENTS + 1];
     assert_eq!(Members::verify(mesh.id, &many), Err(MembershipError::TooMany));
+}
+
+#[test]
+fn what_a_node_shows_holds_no_more_than_what_founders_said_about_nodes() {
+    let mut mesh = Mesh::new();
+    let admission = mesh.say(1, &Body::AdmitNode(card(11)));
+    mesh.say(2, &Body::Endorse(admission));
+    // Proposed by somebody who is no founder, endorsed by two who are.
+    let other = mesh.say(9, &Body::AdmitNode(card(12)));
+    mesh.say(1, &Body::Endorse(other));
+    mesh.say(2, &Body::Endorse(other));
+    let all = mesh.members();
+    let before = mesh.statements.len();
+    for stranger in 20..40 {
+        let own = mesh.say(stranger, &Body::AdmitNode(card(stranger)));
+        mesh.say(stranger, &Body::Endorse(own));
+        mesh.say(stranger, &Body::Endorse(admission));
+        mesh.say(stranger, &Body::RemoveNode(who(11)));
+    }
+    let shown = telling(mesh.id, &mesh.statements);
+    assert_eq!(shown.len(), before);
+    assert_eq!(Members::verify(mesh.id, &shown), Ok(all));
+    assert_eq!(telling(mesh.id, &mesh.statements[1..]), Vec::<Vec<u8>>::new(), "without the genesis nothing");
 }
