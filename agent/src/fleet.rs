@@ -6,8 +6,8 @@
 //! are repeated, with growing pauses, until [`Times::total`] is over, so a network that is not up yet at boot costs
 //! seconds and no failure, unless nothing that went wrong can pass. What went wrong at each address is kept and told.
 //!
-//! One node alone cannot turn an instance away: a refusal counts once a second node repeats it, where a second can be
-//! reached. It may be behind the others, or hostile.
+//! One node alone cannot turn an instance away: a refusal, or whatever else it calls final, counts once a second node says
+//! no as well, where a second can be reached. The one may be behind the others, or hostile.
 //!
 //! Leaves to others: what is asked. It may reach several nodes, so it carries one request id.
 
@@ -275,10 +275,10 @@ impl Fleet {
                 Ok(Event::Answered(address, Ok(value))) => return Ok((value, address)),
                 Ok(Event::Answered(_, Err(failure))) => {
                     asked -= 1;
-                    match failure.code() {
-                        Some(Code::Refused) if refusal.is_none() => refusal = Some(failure),
-                        _ if !failure.retryable() => return Err(Ending::Refused(failure)),
-                        _ => note(failures, failure),
+                    match &refusal {
+                        _ if failure.retryable() => note(failures, failure),
+                        None => refusal = Some(failure),
+                        Some(_) => return Err(Ending::Refused(failure)),
                     }
                 }
                 Err(RecvTimeoutError::Timeout) if Instant::now() >= deadline => {

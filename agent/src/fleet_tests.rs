@@ -95,6 +95,17 @@ fn a_silent_node_is_hedged_with_the_same_request() {
 fn one_node_alone_cannot_turn_an_instance_away() {
     let (mesh, statements) = two();
     let shown = statements.clone();
+    for code in [Code::Malformed, Code::SessionInvalid, Code::AlreadyBound] {
+        let shown = statements.clone();
+        let hostile = FakeNode::start(&identity(1), move |talk, call, body| match call {
+            "POST /v1/release" => Reply::error(code),
+            _ => talk.honest(call, body, &shown),
+        });
+        let node = FakeNode::honest(&identity(2), &statements);
+        let mut fleet = fleet(mesh, vec![at(&hostile), at(&node)]);
+        fleet.zone = Some("aws/a".into());
+        assert_eq!(release(&fleet).expect("an answer").address, node.address, "{code:?}");
+    }
     let refuse = move |talk: &mut fake::Conversation, call: &str, body: &[u8]| match call {
         "POST /v1/release" => Reply::error(Code::Refused),
         _ => talk.honest(call, body, &shown),
@@ -139,7 +150,7 @@ fn what_failed_at_each_address_is_told_and_nothing_waits_in_vain() {
     short.times.total = Duration::from_millis(700);
     let started = Instant::now();
     let error = release(&short).expect_err("nobody");
-    assert!((300..2000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+    assert!((200..2000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
     assert!(!error.reached());
     assert!(error.to_string().contains(&format!("{}: cannot connect", dead.address)), "{error}");
 }
