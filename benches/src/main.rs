@@ -83,9 +83,9 @@ impl Prepared {
         Ok(Self { mesh, tenant, keys, agent })
     }
 
-    fn release(&mut self, connections: usize, seconds: u64) -> Result<release::ReleaseFigures, BenchError> {
+    fn release(&self, connections: usize, seconds: u64) -> Result<release::ReleaseFigures, BenchError> {
         let length = Duration::from_secs(seconds);
-        release::measure(&mut self.mesh, &self.tenant, &self.keys, &self.agent, connections, length)
+        release::measure(&self.mesh, &self.tenant, &self.keys, &self.agent, connections, length)
     }
 
     fn quorum(&self, connections: usize, seconds: u64) -> Result<quorum::QuorumFigures, BenchError> {
@@ -118,9 +118,9 @@ impl Figures for Everything {
     }
 }
 
-fn everything(mut mesh: Mesh) -> Result<Everything, BenchError> {
-    let (dkg, spread, start) = (dkg::measure(&mesh, 5)?, spread::measure(&mesh, 200)?, start::measure(&mut mesh)?);
-    let mut prepared = Prepared::on(mesh)?;
+fn everything(mesh: Mesh) -> Result<Everything, BenchError> {
+    let (dkg, spread, start) = (dkg::measure(&mesh, 5)?, spread::measure(&mesh, 200)?, start::measure(&mesh)?);
+    let prepared = Prepared::on(mesh)?;
     Ok(Everything {
         quorum: prepared.quorum(1, 5)?,
         release_1: prepared.release(1, 10)?,
@@ -132,13 +132,13 @@ fn everything(mut mesh: Mesh) -> Result<Everything, BenchError> {
 }
 
 fn run(cli: &Cli) -> Result<(), BenchError> {
-    let (json, mut mesh) = (cli.json.as_deref(), Mesh::begin(cli.programs.as_deref())?);
+    let (json, mesh) = (cli.json.as_deref(), Mesh::begin(cli.programs.as_deref())?);
     match cli.command {
         Command::Release { connections, seconds } => show(&Prepared::on(mesh)?.release(connections, seconds)?, json),
         Command::Quorum { connections, seconds } => show(&Prepared::on(mesh)?.quorum(connections, seconds)?, json),
         Command::Dkg { times } => show(&dkg::measure(&mesh, times)?, json),
         Command::Spread { statements } => show(&spread::measure(&mesh, statements)?, json),
-        Command::Start => show(&start::measure(&mut mesh)?, json),
+        Command::Start => show(&start::measure(&mesh)?, json),
         Command::All => show(&everything(mesh)?, json),
     }
 }

@@ -72,7 +72,7 @@ struct Run {
 /// # Errors
 /// [`BenchError::Unrecorded`] if a release has no record; [`BenchError`].
 pub fn measure(
-    mesh: &mut Mesh,
+    mesh: &Mesh,
     tenant: &Tenant,
     keys: &Keys,
     agent: &Arc<Identity>,

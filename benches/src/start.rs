@@ -30,14 +30,13 @@ pub struct StartFigures {
 ///
 /// # Errors
 /// [`BenchError`].
-pub fn measure(mesh: &mut Mesh) -> Result<StartFigures, BenchError> {
+pub fn measure(mesh: &Mesh) -> Result<StartFigures, BenchError> {
     let mut samples = Samples::default();
     for _ in 0..TIMES {
         mesh.net.kill(&[4]);
         let started = Instant::now();
-        mesh.net.spawn(4)?;
+        mesh.net.start(&[4])?;
         while !is_well(mesh, 4) {
-            mesh.net.process(4).expect_running()?;
             if started.elapsed() > PATIENCE {
                 return Err(BenchError::Waited { what: "a healthy node".to_owned(), seconds: PATIENCE.as_secs() });
             }
