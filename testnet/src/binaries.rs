@@ -43,6 +43,15 @@ impl Binaries {
         if let Some(target) = target_folder() {
             command.arg("--target-dir").arg(target);
         }
+        // What cargo told this program about its own package would make build scripts that watch it (ring's does) run
+        // again here, and once more in the next build outside.
+        let about_us = |name: &str| {
+            let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+            prefixes.iter().any(|prefix| name.starts_with(prefix)) || name == "CARGO_TARGET_TMPDIR"
+        };
+        for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(about_us)) {
+            command.env_remove(name);
+        }
         command.stderr(Stdio::inherit()).stdin(Stdio::null());
         let output = command.output().map_err(TestnetError::io("start", PathBuf::from(&cargo)))?;
         if !output.status.success() {

@@ -13,8 +13,7 @@ fn steps() -> Vec<&'static Step<Scene>> {
     SHORT.iter().filter(|step| volumes || !["volume", "blind-release"].contains(&step.name)).collect()
 }
 
-fn tell(sabotage: Option<Sabotage>) -> Result<(), StepFailed> {
-    let binaries = Binaries::build().expect("the programs");
+fn tell(binaries: Binaries, sabotage: Option<Sabotage>) -> Result<(), StepFailed> {
     let net = Testnet::new(binaries, &THREE_CLOUDS, None).expect("a folder");
     let mut scene = Scene::new(net, sabotage);
     let told = Runner::new(None).quiet().run(&mut scene, &steps());
@@ -28,9 +27,10 @@ fn tell(sabotage: Option<Sabotage>) -> Result<(), StepFailed> {
 #[test]
 fn the_short_story_holds_and_a_forgotten_zone_in_the_policy_is_noticed() {
     // One after the other: ten nodes at once on a small machine are slow, and slow is not what is tested.
-    if let Err(failed) = tell(None) {
+    let binaries = Binaries::build().expect("the programs");
+    if let Err(failed) = tell(binaries.clone(), None) {
         panic!("{failed}");
     }
-    let noticed = tell(Some(Sabotage::Deny)).expect_err("a policy without the zone");
+    let noticed = tell(binaries, Some(Sabotage::Deny)).expect_err("a policy without the zone");
     assert_eq!(noticed.step, Sabotage::Deny.noticed_by(), "{noticed}");
 }
