@@ -140,7 +140,11 @@ impl TenantView {
             });
             publics.collect::<Option<Vec<_>>>().map(|publics| (root.id, publics))
         });
-        let agents = state.enrolments.values().filter_map(|enrolment| enrolment.holder()).map(|claim| {
+        let holders = || state.enrolments.values().filter_map(|enrolment| enrolment.holder());
+        let mut machines: BTreeMap<PrincipalId, usize> = BTreeMap::new();
+        holders().for_each(|claim| *machines.entry(claim.agent).or_default() += 1);
+        // A key at two machines is a matter for a person (I9), and a denial of one must not leave it to the other.
+        let agents = holders().filter(|claim| machines.get(&claim.agent) == Some(&1)).map(|claim| {
             let bound = BoundAgent { claim: claim.clone(), subject: Subject::new(&claim.facts) };
             (claim.agent, Arc::new(bound))
         });

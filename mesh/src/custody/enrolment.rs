@@ -9,7 +9,7 @@ use keymesh_wire::audit::{AuditKind, AuditRecord, Outcome};
 use keymesh_wire::body::{EnrolmentVote, InstanceFacts};
 use keymesh_wire::codec;
 use keymesh_wire::envelope::Verified;
-use keymesh_wire::ids::BlobHash;
+use keymesh_wire::ids::{BlobHash, NodeId};
 use keymesh_wire::limits;
 use keymesh_wire::request::EnrolmentRequest;
 use keymesh_wire::ticket::Ticket;
@@ -95,7 +95,7 @@ fn enrol(
     }
     let ticket = Verified::<Ticket>::from_bytes(&request.ticket)
         .map_err(|error| no(RefusalCode::TicketInvalid, format!("ticket: {error}")))?;
-    let launched_by = check_ticket(state, request, &ticket, &shown.instance, now)?;
+    let launched_by = check_ticket(state, request, &ticket, &shown.instance, view.me, now)?;
     fits_ticket(shown.pending, ticket.issued, ticket.expires, LAUNCH_SKEW)
         .map_err(|mismatch| no(RefusalCode::EvidenceInvalid, mismatch.to_string()))?;
     // One key at two machines is a copy of a machine until a person has looked at it (I9).
@@ -145,6 +145,7 @@ fn check_ticket(
     request: &EnrolmentRequest,
     ticket: &Ticket,
     instance: &str,
+    me: NodeId,
     now: Now,
 ) -> Result<String, Refusal> {
     let invalid = |reason: String| no(RefusalCode::TicketInvalid, reason);
@@ -166,7 +167,7 @@ fn check_ticket(
     if now.wall > ticket.expires {
         return Err(invalid("the ticket has expired".to_owned()));
     }
-    if state.ticket_used_by_another(&ticket.nonce, instance) {
+    if state.ticket_used_by_another(&ticket.nonce, instance, &me) {
         return Err(invalid("the ticket was used by another instance".to_owned()));
     }
     Ok(launcher.name.clone())

@@ -304,7 +304,7 @@ impl Replica {
             return if same { Ok(Submitted { statements: Vec::new() }) } else { Err(refused()) };
         }
         // Judged on a view that may have been older: of two requests at once, only one uses a ticket or a key up.
-        if state.ticket_used_by_another(&vote.ticket, &vote.facts.instance) {
+        if state.ticket_used_by_another(&vote.ticket, &vote.facts.instance, &self.me) {
             return Err(WireError::new(Code::TicketInvalid, "the ticket was used by another instance"));
         }
         if state.instance_of(&vote.agent, &self.me).is_some_and(|other| other != vote.facts.instance) {
@@ -358,7 +358,10 @@ impl Replica {
             Verdict::Partial(part) => asking.take(from, &part),
             Verdict::No(refusal) => {
                 if refusal.code != RefusalCode::DenialsDiffer {
-                    let what = format!("{from} gives no lease of {}: {}", place.1, refusal.reason);
+                    // A peer's words, for a log: one line, and not a long one.
+                    let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+                    let reason: String = refusal.reason.chars().take(limits::TEXT_BYTES).map(plain).collect();
+                    let what = format!("{from} gives no lease of {}: {reason}", place.1);
                     step.effects.push(Effect::Warn(what));
                 }
                 asking.refuse(from)

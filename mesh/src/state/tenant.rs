@@ -261,8 +261,8 @@ pub struct TenantState {
     pub evidence_roots: BTreeMap<BlobHash, (EvidenceKind, Vec<u8>)>,
     /// Votes on instances.
     pub enrolments: BTreeMap<String, Enrolment>,
-    /// Tickets used up, with the instance.
-    pub tickets: BTreeMap<Nonce, BTreeSet<String>>,
+    /// Tickets that custodians voted by, with the instances they voted for and who did.
+    pub tickets: BTreeMap<Nonce, BTreeMap<String, BTreeSet<NodeId>>>,
     /// Denials, by statement.
     pub denials: BTreeMap<StatementId, Denial>,
     /// Proposals that wait.
@@ -608,7 +608,8 @@ impl TenantState {
             let Some(Body::VoteEnrolment(EnrolmentVote { agent, facts, ticket, .. })) = statement.body() else {
                 continue;
             };
-            self.tickets.entry(*ticket).or_default().insert(facts.instance.clone());
+            let users = self.tickets.entry(*ticket).or_default();
+            users.entry(facts.instance.clone()).or_default().insert(statement.author());
             let enrolment =
                 self.enrolments.entry(facts.instance.clone()).or_insert(Enrolment { claims: Vec::new(), bound: None });
             let known = enrolment.claims.iter().position(|claim| claim.agent == *agent && claim.facts == *facts);
@@ -701,9 +702,16 @@ impl TenantState {
         self.enrolments.values().filter_map(Enrolment::holder).find(|claim| claim.agent == *agent)
     }
 
-    /// Whether a launch ticket was used up by another instance than this.
-    pub fn ticket_used_by_another(&self, ticket: &Nonce, instance: &str) -> bool {
-        self.tickets.get(ticket).is_some_and(|users| users.iter().any(|user| user != instance))
+    /// Whether a launch ticket was used up by another instance than this: `custodian` itself voted so, or more others than
+    /// may lie. One liar who sees a ticket cannot use it up, and as no honest custodian votes twice by one ticket, two
+    /// instances are never bound by it.
+    pub fn ticket_used_by_another(&self, ticket: &Nonce, instance: &str, custodian: &NodeId) -> bool {
+        let liars = self.live_root().and_then(|root| root.committees.first()).map_or(0, |first| first.spec.faults);
+        self.tickets
+            .get(ticket)
+            .into_iter()
+            .flatten()
+            .any(|(user, voters)| user != instance && (voters.contains(custodian) || voters.len() > usize::from(liars)))
     }
 
     /// The instance to which an agent's key is bound, or for which `custodian` voted with this key where nothing is bound

@@ -82,6 +82,7 @@ impl Default for Allowance {
 struct Shared {
     refusals: Bucket,
     enrolments: Bucket,
+    statements: Bucket,
 }
 
 /// A running node, as doors and the runtime share it.
@@ -168,7 +169,12 @@ impl Node {
             warnings: Mutex::default(),
             clock_off: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
-            shared: Shared { refusals: Bucket::new(256, 4096), enrolments: Bucket::new(50, 500) },
+            shared: Shared {
+                refusals: Bucket::new(256, 4096),
+                enrolments: Bucket::new(50, 500),
+                // Each is a signature to check on the core's one thread, whoever signed it.
+                statements: Bucket::new(2000, 16_384),
+            },
             audit_reader: Semaphore::new(1),
         }
     }
@@ -285,7 +291,7 @@ impl Node {
         blobs: Vec<Vec<u8>>,
     ) -> Result<Submitted, WireError> {
         let amount = u32::try_from(statements.len().max(1)).unwrap_or(u32::MAX);
-        if !allowance.statements.take(amount) {
+        if !(allowance.statements.take(amount) && self.shared.statements.take(amount)) {
             return Err(self.throttled());
         }
         self.ask_core(|reply| Input::Submit { statements, blobs, reply }).await

@@ -28,6 +28,8 @@ use crate::runtime::{clock, custodian};
 const GRACE: Duration = Duration::from_millis(2);
 /// The most.
 const MOST_GRACE: Duration = Duration::from_millis(200);
+/// Larger than any sealed partial, so that a custodian cannot swell the answer beyond what an agent takes.
+const MOST_SEALED: usize = 1024;
 
 /// One committee and what came of it.
 struct Committee {
@@ -134,6 +136,9 @@ impl Node {
             }
             for (from, verdict) in heard {
                 match verdict {
+                    Verdict::Partial(part) if part.sealed.len() > MOST_SEALED => {
+                        waits.remove(&from);
+                    }
                     Verdict::Partial(part) => {
                         let place = usize::from(part.committee);
                         if let Some(committee) = committees.get_mut(place).filter(|c| c.members.contains(&from)) {

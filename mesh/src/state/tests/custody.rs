@@ -86,7 +86,20 @@ fn an_enrolment_is_fixed_by_more_than_half_of_members_and_faults_together() {
     let state = story.tenant_now();
     assert_eq!(state.enrolments["i-1"].holder().map(|claim| claim.agent), Some(who("agent")));
     assert!(state.claim_of(&who("agent")).is_some());
-    assert!(state.tickets[&nonce("agent")].contains("i-1"));
+    assert!(state.tickets[&nonce("agent")].contains_key("i-1"));
+}
+
+#[test]
+fn one_liar_cannot_use_up_a_ticket_that_it_saw() {
+    let mut story = with_root();
+    let used =
+        |story: &Story, custodian| story.tenant_now().ticket_used_by_another(&nonce("agent"), "i-1", &who(custodian));
+    story.say("n1", &vote("agent", "i-9"));
+    assert!(used(&story, "n1"), "whoever voted by a ticket does not again");
+    assert!(!used(&story, "n2"), "and cannot speak for the others");
+    story.say("n2", &vote("agent", "i-9"));
+    assert!(used(&story, "n3"), "one of two is honest, and so nobody else will be bound");
+    assert!(!story.tenant_now().ticket_used_by_another(&nonce("agent"), "i-9", &who("n3")));
 }
 
 #[test]
