@@ -26,8 +26,11 @@ use rand_core::CryptoRng;
 
 use super::message::{CeremonyContent, CeremonyMessage};
 
-/// How often a member repeats its messages while the ceremony is not over.
+/// How often a member repeats its messages while the ceremony is not over. The first time it is much sooner: whoever has
+/// not heard of the last endorsement yet when the first messages come drops them.
 const REPEAT: Millis = Millis(500);
+/// After how long the messages are repeated first; each further pause is twice as long, up to [`REPEAT`].
+const FIRST_REPEAT: Millis = Millis(30);
 /// After how long without completion a member begins a new attempt; doubled with each.
 const STALL: Millis = Millis(5_000);
 /// How far ahead another member's attempt is followed: enough for years of stalls, too little to run out in one step.
@@ -58,6 +61,7 @@ pub struct Ceremony {
     run: Dkg<Ristretto>,
     sent: Vec<(Option<NodeId>, Vec<u8>)>,
     repeat_at: Boot,
+    pause: Millis,
     stall_at: Boot,
     outcome: Option<RootAttestation>,
     finished: BTreeMap<NodeId, BlobHash>,
@@ -125,7 +129,8 @@ impl Ceremony {
             attempt,
             run,
             sent: Vec::new(),
-            repeat_at: now.plus(REPEAT),
+            repeat_at: now.plus(FIRST_REPEAT),
+            pause: FIRST_REPEAT,
             stall_at: now.plus(stall),
             outcome: None,
             finished: BTreeMap::new(),
@@ -198,7 +203,8 @@ impl Ceremony {
         if now < self.repeat_at {
             return Vec::new();
         }
-        self.repeat_at = now.plus(REPEAT);
+        self.pause = Millis(2 * self.pause.0).min(REPEAT);
+        self.repeat_at = now.plus(self.pause);
         self.others().flat_map(|member| self.repeat_to(member)).collect()
     }
 
