@@ -1,12 +1,13 @@
 //! The native API: JSON over HTTPS (see [`keymesh_wire::api`]), TLS 1.3 by rustls, HTTP/1.1 by hyper.
 //!
 //! Guarantees: every connection has its own TLS exporter, to which its one session is bound; requests of a connection are
-//! served one after the other; connections, handshakes, headers, bodies and waits are bounded; every refusal is a
+//! served one after the other; connections, handshakes, headers, bodies, answers and waits are bounded; every refusal is a
 //! [`keymesh_wire::error::WireError`].
 
 mod answer;
 mod body;
 mod handlers;
+mod patient;
 mod routes;
 mod session;
 mod tls;
@@ -29,6 +30,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
+use self::patient::Patient;
 use self::session::Connection;
 use crate::config::Config;
 use crate::ops::Node;
@@ -199,7 +201,7 @@ async fn connection(
 ) {
     // Answers are small and waited for; a socket that refuses the option still works.
     let _ = socket.set_nodelay(true);
-    let handshake = tokio::time::timeout(HANDSHAKE, tls.accept(socket)).await;
+    let handshake = tokio::time::timeout(HANDSHAKE, tls.accept(Patient::new(socket, idle))).await;
     let Ok(Ok(stream)) = handshake else {
         node.metrics.handshakes_failed.fetch_add(1, Ordering::Relaxed);
         return;
