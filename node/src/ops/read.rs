@@ -39,7 +39,12 @@ impl Reader {
         let caller = caller
             .ok_or_else(|| WireError::new(Code::SessionRequired, "open a session for the tenant on this connection"))?;
         let may = caller.tenant == tenant
-            && view.tenants.get(&tenant).is_some_and(|view| view.tenant().may_read(&caller.principal));
+            && view.tenants.get(&tenant).is_some_and(|held| {
+                // A node reads as one only while the mesh has it: what the operator removed has no way back in by a door.
+                let removed = held.tenant().nodes.contains_key(&caller.principal)
+                    && !view.members.contains_key(&caller.principal);
+                held.tenant().may_read(&caller.principal) && !removed
+            });
         if may { Ok(Self { tenant }) } else { Err(WireError::refused()) }
     }
 }
