@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+use crate::codec;
 use crate::ids::{KeyId, KeyringId, NodeId, PrincipalId, RequestId, StatementId, TenantId, VersionId};
 use crate::time::Wall;
 
@@ -137,5 +138,73 @@ impl AuditRecord {
             custodians: Vec::new(),
             trace: None,
         }
+    }
+
+    /// The record as a log keeps it, never longer than [`AuditRecord::LIMIT`]: texts and lists that would not fit are
+    /// shortened, and the reason says so. A record must not fail for the length of a rule's name, or whoever sets
+    /// policies would decide whether a node can write its log.
+    pub fn to_payload(&self) -> Vec<u8> {
+        let whole = codec::encode(self);
+        if whole.len() <= Self::LIMIT {
+            return whole;
+        }
+        let mut short = self.clone();
+        short.reason =
+            Some(format!("{} (record shortened)", self.reason.as_deref().map(shortened).unwrap_or_default()));
+        for text in [&mut short.instance, &mut short.zone, &mut short.image, &mut short.launched_by, &mut short.trace] {
+            *text = text.as_deref().map(shortened);
+        }
+        short.class = short.class.as_deref().map(shortened);
+        short.policies.truncate(MOST_NAMED);
+        short.approvers.truncate(MOST_NAMED);
+        short.custodians.truncate(MOST_NAMED);
+        codec::encode(&short)
+    }
+}
+
+/// How much of each list a shortened record keeps.
+const MOST_NAMED: usize = 32;
+/// How much of each text, in bytes.
+const MOST_TEXT: usize = 512;
+
+fn shortened(text: &str) -> String {
+    text[..text.floor_char_boundary(MOST_TEXT)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> AuditRecord {
+        let (node, request) = (NodeId::from_bytes([1; 32]), RequestId::from_bytes([2; 16]));
+        AuditRecord::new(AuditKind::Release, Outcome::Refused, Wall(u64::MAX), node, request)
+    }
+
+    #[test]
+    fn whatever_is_in_a_record_it_fits_the_log_and_is_read_again() {
+        let plain = AuditRecord { reason: Some("no such key".to_owned()), ..record() };
+        assert_eq!(codec::decode(&plain.to_payload(), AuditRecord::LIMIT), Ok(plain));
+        let long = || Some("\u{e9}".repeat(20_000));
+        let full = AuditRecord {
+            reason: long(),
+            instance: long(),
+            zone: long(),
+            image: long(),
+            launched_by: long(),
+            class: long(),
+            trace: long(),
+            tenant: Some(TenantId::from_bytes([1; 32])),
+            asker: Some(PrincipalId::from_bytes([1; 32])),
+            keyring: Some(KeyringId::from_bytes([1; 32])),
+            key: Some(KeyId::from_bytes([1; 32])),
+            version: Some(VersionId::from_bytes([1; 16])),
+            policies: vec![StatementId::from_bytes([1; 32]); 1000],
+            approvers: vec![PrincipalId::from_bytes([1; 32]); 1000],
+            custodians: vec![NodeId::from_bytes([1; 32]); 1000],
+            ..record()
+        };
+        let read: AuditRecord = codec::decode(&full.to_payload(), AuditRecord::LIMIT).expect("fits and is read");
+        assert!(read.reason.is_some_and(|reason| reason.ends_with("(record shortened)")));
+        assert_eq!((read.key, read.custodians.len()), (full.key, MOST_NAMED));
     }
 }

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use keymesh_mesh::release::Recorded;
 use keymesh_wire::audit::AuditRecord;
-use keymesh_wire::codec;
 use keymesh_wire::error::{Code, WireError};
 use keymesh_wire::ids::{MeshId, NodeId};
 use sha2::{Digest, Sha256};
@@ -45,7 +44,7 @@ impl Auditor {
     /// # Errors
     /// [`Code::Unavailable`]; then nothing may leave.
     pub async fn record(&self, record: &AuditRecord) -> Result<Recorded, WireError> {
-        let appended = self.log.append(codec::encode(record)).await;
+        let appended = self.log.append(record.to_payload()).await;
         self.outcome(appended).map_err(|error| {
             tracing::warn!(%error, "an audit record was not written");
             WireError::new(Code::Unavailable, "the audit log takes no records at the moment")
@@ -57,7 +56,7 @@ impl Auditor {
     /// # Errors
     /// [`DiskError`].
     pub fn record_blocking(&self, record: &AuditRecord) -> Result<Recorded, DiskError> {
-        self.outcome(self.log.append_blocking(codec::encode(record)))
+        self.outcome(self.log.append_blocking(record.to_payload()))
     }
 
     fn outcome(&self, appended: Result<Appended, DiskError>) -> Result<Recorded, DiskError> {
