@@ -362,7 +362,7 @@ mod tests {
             root: RootId::from_bytes([3; 32]),
             committee: 0,
             spec: CommitteeSpec { members: members.iter().map(Identity::principal).collect(), threshold: 2, faults: 1 },
-            sealing: members.iter().map(|member| member.sealing().public().clone()).collect(),
+            sealing: members.iter().map(|member| member.sealing().public()).collect(),
         };
         Ceremony::start(plan, 0, &members[0], Boot(0), rng).expect("a member").0
     }
