@@ -4,8 +4,9 @@
 //! it looks for the next moment. Which node and when is drawn from a seed; what the seed meets in a real mesh is not the same
 //! every time. While it is paused nothing is killed and every node answers.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -20,8 +21,9 @@ const PAUSES: (u64, u64) = (300, 2_300);
 /// The thread that kills.
 #[derive(Debug)]
 pub struct Disturber {
-    // Held by the thread while it kills and restarts: whoever holds it has the nodes in peace.
-    peace: Arc<Mutex<Vec<Value>>>,
+    // Held by the thread while it kills and restarts.
+    killed: Arc<Mutex<Vec<Value>>>,
+    paused: Arc<AtomicBool>,
     end: Sender<()>,
     thread: JoinHandle<Result<(), TestnetError>>,
 }
@@ -30,9 +32,9 @@ impl Disturber {
     /// Begins to kill nodes of `net`. The nodes killed become children of the new thread and end with it.
     pub fn start(net: &Testnet, seed: u64) -> Self {
         let starters: Vec<Starter> = net.all().into_iter().map(|index| net.starter(index)).collect();
-        let peace = Arc::new(Mutex::new(Vec::new()));
+        let (killed, paused) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let (end, ended) = mpsc::channel();
-        let log = peace.clone();
+        let (log, quiet) = (killed.clone(), paused.clone());
         let thread = thread::spawn(move || {
             let (mut random, started) = (seed, Instant::now());
             loop {
@@ -43,6 +45,9 @@ impl Disturber {
                 }
                 let starter = &starters[usize::try_from(draw(&mut random)).unwrap_or_default() % starters.len()];
                 let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                if quiet.load(Ordering::SeqCst) {
+                    continue;
+                }
                 {
                     let mut slot = occupant(&starter.slot);
                     if let Some(process) = slot.as_mut() {
@@ -56,18 +61,29 @@ impl Disturber {
                 log.push(json!({ "node": starter.name(), "killed_at_ms": at, "answers_after_ms": back - at }));
             }
         });
-        Self { peace, end, thread }
+        Self { killed, paused, end, thread }
     }
 
-    /// Does something while nothing is killed.
-    pub fn in_peace<T>(&self, act: impl FnOnce() -> T) -> T {
-        let _peace = self.peace.lock().unwrap_or_else(PoisonError::into_inner);
-        act()
+    /// Kills nothing until [`Disturber::resume`]. Returns once a node that was killed before answers again. True if it was
+    /// not paused already.
+    pub fn pause(&self) -> bool {
+        let first = !self.paused.swap(true, Ordering::SeqCst);
+        drop(self.log());
+        first
+    }
+
+    /// Goes on killing.
+    pub fn resume(&self) {
+        self.paused.store(false, Ordering::SeqCst);
     }
 
     /// Whom it killed, and when.
     pub fn killed(&self) -> Vec<Value> {
-        self.peace.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.log().clone()
+    }
+
+    fn log(&self) -> MutexGuard<'_, Vec<Value>> {
+        self.killed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends it, and with it the nodes it started.
