@@ -225,13 +225,7 @@ impl Client {
         serde_json::from_slice(&answer).map_err(|error| self.malformed(format!("the answer to {path}: {error}")))
     }
 
-    fn answer(
-        &mut self,
-        method: &str,
-        path: &str,
-        body: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<u8>, ClientError> {
+    fn answer(&mut self, method: &str, path: &str, body: Option<&[u8]>, limit: usize) -> Result<Vec<u8>, ClientError> {
         if !std::mem::take(&mut self.usable) {
             return Err(ClientError::Closed { address: self.address });
         }

@@ -21,11 +21,14 @@ use keymesh_agent::quorum::Wanted;
 use keymesh_agent::system;
 use keymesh_agent::volume::{self, Place, Token, TokenFields, VolumeError};
 use keymesh_wire::api::NodeInfo;
+use keymesh_wire::codec;
 use keymesh_wire::ids::{MeshId, TenantId};
 use keymesh_wire::limits;
 use keymesh_wire::request::Receipt;
 use keymesh_wire::sign::Identity;
+use keymesh_wire::ticket::TicketFile;
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use crate::cli::{Common, Failure, Receiver, Status, WantedKey};
 
@@ -152,7 +155,13 @@ fn identity_report(path: &Path, identity: &Identity) -> Report {
 pub fn enrol(common: &Common, ticket: &Path, evidence: Option<&Path>) -> Done {
     let settings = Settings::read(common)?;
     let (mesh, tenant, identity) = (settings.mesh()?, settings.tenant()?, settings.identity()?);
-    let ticket = read_file(ticket, "launch ticket", 4096)?;
+    let file = Zeroizing::new(read_file(ticket, "launch ticket", TicketFile::LIMIT)?);
+    let ticket = codec::decode::<TicketFile>(&file, TicketFile::LIMIT).map_err(|error| {
+        Failure::new(
+            Status::Usage,
+            format!("{} is not a launch ticket as `keymesh ticket issue` writes it: {error}", ticket.display()),
+        )
+    })?;
     let pkcs7 = match evidence {
         Some(path) => read_file(path, "identity document", limits::EVIDENCE_BYTES)?,
         None => settings.metadata()?.identity_document()?,

@@ -12,8 +12,10 @@ use keymesh_wire::codec;
 use keymesh_wire::envelope::Verified;
 use keymesh_wire::ids::{RequestId, TenantId};
 use keymesh_wire::request::EnrolmentRequest;
+use keymesh_wire::secret::Secret32;
 use keymesh_wire::sign::Identity;
 use keymesh_wire::suite::Suite;
+use keymesh_wire::ticket::{Ticket, TicketFile, Voucher};
 use minicbor::Encode;
 
 use crate::client::Client;
@@ -41,7 +43,7 @@ impl Evidence {
     }
 }
 
-/// Enrols `identity` with `evidence` and the envelope of a launch `ticket`. Waits for custodians who cannot vote yet
+/// Enrols `identity` with `evidence` and a launch `ticket`. Waits for custodians who cannot vote yet
 /// for as long as `fleet` allows.
 ///
 /// # Errors
@@ -51,7 +53,7 @@ pub fn enrol(
     identity: &Arc<Identity>,
     tenant: TenantId,
     evidence: &Evidence,
-    ticket: Vec<u8>,
+    ticket: TicketFile,
 ) -> Result<Answered<Enrolled>, FleetError> {
     let (identity, evidence) = (identity.clone(), evidence.bytes());
     let request = Renewed::<Enrol>::new(SIGNED_LIFE);
@@ -66,12 +68,29 @@ pub fn enrol(
                 agent: identity.principal(),
                 issued: system::wall(),
                 evidence: evidence.clone(),
-                ticket: ticket.clone(),
+                ticket: ticket.ticket.clone(),
+                voucher: vouch(&ticket, tenant, &identity),
             };
             Enrol { request: Verified::sign(request, &identity).bytes().to_vec() }
         });
         client.post_json("/v1/enrol", &*enrol)
     })
+}
+
+/// With a ticket's one-time key: that the ticket is for this agent's key. Nothing if the ticket came without one; whatever is
+/// wrong with a ticket, custodians say better.
+fn vouch(file: &TicketFile, tenant: TenantId, identity: &Identity) -> Option<Vec<u8>> {
+    let mut seed = <[u8; 32]>::try_from(file.bearer.as_deref()?).ok()?;
+    let bearer = Identity::from_seed(Secret32::from_array(&mut seed));
+    let ticket = Verified::<Ticket>::from_bytes(&file.ticket).ok()?;
+    let voucher = Voucher {
+        suite: Suite::V1,
+        bearer: bearer.principal(),
+        tenant,
+        ticket: ticket.nonce,
+        agent: identity.principal(),
+    };
+    Some(Verified::sign(voucher, &bearer).bytes().to_vec())
 }
 
 /// Votes take longer than releases: a node is given this long before the next is asked.

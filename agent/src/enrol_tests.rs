@@ -49,7 +49,7 @@ fn enrolment_waits_for_custodians_with_one_request() {
     });
     let evidence = Evidence::AwsIid { pkcs7: vec![65; 100] };
     let agent = Arc::new(identity(5));
-    let done = enrol(&fleet, &agent, tenant(), &evidence, vec![1, 2]).expect("enrolled");
+    let done = enrol(&fleet, &agent, tenant(), &evidence, bare(&[1, 2])).expect("enrolled");
     assert_eq!((done.value.votes, done.value.facts), (3, facts()));
     let bodies = node.bodies("POST /v1/enrol");
     assert!(bodies.len() == 3 && bodies.iter().all(|body| *body == bodies[0]), "a retry is the same request");
@@ -65,7 +65,33 @@ fn enrolment_waits_for_custodians_with_one_request() {
 fn a_used_ticket_is_final() {
     let (node, fleet) = fleet(|_, _| Reply::error(Code::TicketInvalid));
     let evidence = Evidence::AwsIid { pkcs7: vec![65] };
-    let error = enrol(&fleet, &Arc::new(identity(5)), tenant(), &evidence, vec![]).expect_err("a refusal");
+    let error = enrol(&fleet, &Arc::new(identity(5)), tenant(), &evidence, bare(&[])).expect_err("a refusal");
     assert_eq!(error.code(), Some(Code::TicketInvalid));
     assert_eq!(node.bodies("POST /v1/enrol").len(), 1);
+}
+
+/// A ticket's file without a one-time key.
+fn bare(ticket: &[u8]) -> TicketFile {
+    TicketFile { ticket: ticket.to_vec(), bearer: None }
+}
+
+#[test]
+fn a_one_time_key_vouches_for_this_agents_key_and_for_no_other() {
+    let (launcher, bearer, agent) = (identity(1), identity(2), identity(3));
+    let ticket = Ticket {
+        suite: Suite::V1,
+        tenant: tenant(),
+        launcher: launcher.principal(),
+        nonce: keymesh_wire::ids::Nonce::from_bytes([4; 16]),
+        instance: Some("aws:1:i-0".to_owned()),
+        agent: Some(bearer.principal()),
+        issued: keymesh_wire::time::Wall(1),
+        expires: keymesh_wire::time::Wall(2),
+    };
+    let ticket = Verified::sign(ticket, &launcher);
+    let file = TicketFile { ticket: ticket.bytes().to_vec(), bearer: Some(bearer.expose_seed().to_vec()) };
+    let voucher = vouch(&file, tenant(), &agent).expect("a voucher");
+    let voucher = Verified::<Voucher>::from_bytes(&voucher).expect("it holds");
+    assert_eq!((voucher.bearer, voucher.agent, voucher.ticket), (bearer.principal(), agent.principal(), ticket.nonce));
+    assert!(vouch(&bare(ticket.bytes()), tenant(), &agent).is_none());
 }

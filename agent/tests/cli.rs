@@ -12,6 +12,7 @@ use keymesh_wire::envelope::Verified;
 use keymesh_wire::error::Code;
 use keymesh_wire::ids::{KeyId, MeshId};
 use keymesh_wire::request::EnrolmentRequest;
+use keymesh_wire::ticket::TicketFile;
 use keymesh_wire::time::Wall;
 use serde_json::Value;
 
@@ -184,14 +185,18 @@ fn an_instance_enrols_with_its_ticket_and_a_bad_ticket_is_said() {
         _ => talk.honest(call, body, &statements),
     });
     let agent = Agent::new(mesh, &[&node]);
-    for (name, bytes) in [("good", "good"), ("bad", "bad"), ("document", "MIAG")] {
-        std::fs::write(agent.path(name), bytes).expect("written");
+    for (name, bytes) in [("good", "good"), ("bad", "bad")] {
+        let file = TicketFile { ticket: bytes.into(), bearer: None };
+        std::fs::write(agent.path(name), keymesh_wire::codec::encode(&file)).expect("written");
     }
+    std::fs::write(agent.path("document"), "MIAG").expect("written");
     let document = agent.path("document");
     let (code, done) = agent.json(&["enrol", "--ticket", &agent.path("good"), "--evidence", &document]);
     assert_eq!((code, &done["facts"]["instance"], &done["votes"]), (0, &"aws:1:i-1".into(), &3.into()), "{done}");
     let (code, refused) = agent.json(&["enrol", "--ticket", &agent.path("bad"), "--evidence", &document]);
     assert_eq!((code, &refused["code"]), (1, &"ticket-invalid".into()), "{refused}");
+    let (code, other) = agent.json(&["enrol", "--ticket", &document, "--evidence", &document]);
+    assert_eq!(code, 2, "something that is no ticket: {other}");
     let (code, _) = agent.json(&["enrol", "--ticket", &agent.path("none"), "--evidence", &document]);
     assert_eq!(code, 5);
 }

@@ -209,6 +209,7 @@ impl Mesh {
             issued: wall(),
             evidence: Evidence::AwsIid { pkcs7 }.bytes(),
             ticket: Verified::sign(ticket, &self.people.deploy).bytes().to_vec(),
+            voucher: None,
         };
         let enrol = Enrol { request: Verified::sign(request, &agent).bytes().to_vec() };
         let mut client = self.client(0)?;

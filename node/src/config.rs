@@ -85,7 +85,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 1024, body_bytes: BODY_BYTES, request_queue: 4096, peer_queue: 1024, idle: Millis(DEFAULT_IDLE_MS) }
+        Self {
+            connections: 1024,
+            body_bytes: BODY_BYTES,
+            request_queue: 4096,
+            peer_queue: 1024,
+            idle: Millis(DEFAULT_IDLE_MS),
+        }
     }
 }
 

@@ -130,6 +130,7 @@ async fn three_nodes_make_a_root_and_release_keys_to_those_who_may_have_them() {
             issued: wall(),
             evidence: b"none".to_vec(),
             ticket: vec![],
+            voucher: None,
         };
         let enrol = Enrol { request: Verified::sign(enrolment, &agent).bytes().to_vec() };
         let said = Raw::connect(world.door(1)).post_json("/v1/enrol", &enrol);

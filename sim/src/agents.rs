@@ -165,7 +165,7 @@ impl World {
             launcher: launcher.identity.principal(),
             nonce: nonce(&mut self.rng),
             instance: Some(agent.instance.name()),
-            agent: None,
+            agent: Some(agent.id()),
             issued,
             expires: issued.plus(Millis::seconds(3600)),
         };
@@ -180,6 +180,7 @@ impl World {
             issued,
             evidence: codec::encode(&evidence),
             ticket: ticket.bytes().to_vec(),
+            voucher: None,
         };
         let envelope = Verified::sign(asked, &agent.identity).bytes().to_vec();
         let custodians = self.custodians(node, tenant);

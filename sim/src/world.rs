@@ -132,8 +132,8 @@ impl World {
             .map(|number| {
                 let identity = Identity::from_seed(Secret32::random(&mut rng));
                 let skew = draw::between(&mut rng, 0, 2 * plan.skew) as i64 - plan.skew as i64;
-                let provider = ["aws", "gcp", "azure"][number / 2 % 3];
-                let zone = format!("{provider}/z{}", number % 2 + 1);
+                let provider = ["aws", "gcp", "azure"][number % 3];
+                let zone = format!("{provider}/z{}", number / 3 % 2 + 1);
                 Node::new(identity, number + 1, &zone, provider, Disk::default(), skew)
             })
             .collect();

@@ -68,6 +68,7 @@ fn ask(ground: &mut Ground, agent: &Agent, ticket: &Verified<Ticket>, request: u
         issued: Wall(EPOCH + ground.world.at()),
         evidence: codec::encode(&Evidence::AwsIid { pkcs7: agent.instance.document().to_vec() }),
         ticket: ticket.bytes().to_vec(),
+        voucher: None,
     };
     let envelope = Verified::sign(asked, &agent.identity).bytes().to_vec();
     ground.world.carry(0, request, to, &CustodyMessage::EnrolAsk(envelope))

@@ -12,7 +12,7 @@ use keymesh_wire::envelope::Verified;
 use keymesh_wire::ids::{BlobHash, NodeId};
 use keymesh_wire::limits;
 use keymesh_wire::request::EnrolmentRequest;
-use keymesh_wire::ticket::Ticket;
+use keymesh_wire::ticket::{Ticket, Voucher};
 use keymesh_wire::time::{Millis, Now};
 use sha2::{Digest, Sha256};
 
@@ -139,6 +139,22 @@ fn held_elsewhere<'s>(
     held.map(|(name, _)| name.as_str()).next()
 }
 
+/// Whether the ticket may be used for the agent's key: it is for that key, or its one-time key vouches for it. Whoever only
+/// carried the ticket here has neither.
+fn check_holder(request: &EnrolmentRequest, ticket: &Ticket) -> Result<(), String> {
+    let meant = ticket.agent.ok_or("the ticket names no key that may use it")?;
+    if meant == request.agent {
+        return Ok(());
+    }
+    let Some(voucher) = &request.voucher else { return Err(format!("the ticket is for agent {meant}")) };
+    let voucher = Verified::<Voucher>::from_bytes(voucher).map_err(|error| format!("voucher: {error}"))?;
+    let fits = voucher.bearer == meant
+        && voucher.tenant == ticket.tenant
+        && voucher.ticket == ticket.nonce
+        && voucher.agent == request.agent;
+    if fits { Ok(()) } else { Err("the voucher is for another ticket or another agent".to_owned()) }
+}
+
 /// Whether the ticket is for this launch and still good; the launcher's name.
 fn check_ticket(
     state: &TenantState,
@@ -155,15 +171,10 @@ fn check_ticket(
     let launcher = state
         .launcher(&ticket.launcher)
         .ok_or_else(|| invalid(format!("{} is not a registered launcher", ticket.launcher)))?;
-    if ticket.instance.is_none() && ticket.agent.is_none() {
-        return Err(invalid("the ticket names neither an instance nor an agent's key".to_owned()));
-    }
     if let Some(meant) = ticket.instance.as_deref().filter(|meant| *meant != instance) {
         return Err(invalid(format!("the ticket is for instance {meant}")));
     }
-    if let Some(meant) = ticket.agent.filter(|meant| *meant != request.agent) {
-        return Err(invalid(format!("the ticket is for agent {meant}")));
-    }
+    check_holder(request, ticket).map_err(invalid)?;
     if now.wall > ticket.expires {
         return Err(invalid("the ticket has expired".to_owned()));
     }

@@ -375,7 +375,7 @@ impl Replica {
                 for culprit in culprits {
                     step.effects.push(Effect::Warn(format!("{culprit} gave a partial that does not hold")));
                 }
-                self.lease_opened(place, lease, now, rng, step);
+                self.lease_opened(answer.request, place, lease, now, rng, step);
             }
             Progress::Refused => {
                 self.asking.remove(&answer.request);

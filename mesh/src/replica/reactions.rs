@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use keymesh_custody::{KeyShare, Ristretto, RootPublic};
+use keymesh_wire::audit::{self, AuditKind, AuditRecord};
 use keymesh_wire::body::{Body, GenerationRef, KeyState, RootAttestation};
-use keymesh_wire::ids::{BlobHash, DocumentId, KeyringId, RootId, StatementId, TenantId};
+use keymesh_wire::ids::{BlobHash, DocumentId, KeyringId, RequestId, RootId, StatementId, TenantId};
 use keymesh_wire::limits;
 use keymesh_wire::sealing::SealingPublic;
 use keymesh_wire::time::{Boot, Millis, Now};
@@ -329,6 +330,7 @@ impl Replica {
     /// A lease is open: decisions may use it, and the node goes on record as able to read the generation.
     pub(super) fn lease_opened(
         &mut self,
+        request: RequestId,
         place: (TenantId, KeyringId),
         lease: Lease,
         now: Now,
@@ -338,6 +340,11 @@ impl Replica {
         let (tenant, keyring) = place;
         self.wishes.remove(&place);
         let number = lease.generation;
+        let mut record = AuditRecord::new(AuditKind::LeaseOpened, audit::Outcome::Allowed, now.wall, self.me, request);
+        (record.tenant, record.keyring, record.asker) = (Some(tenant), Some(keyring), Some(self.me));
+        record.class = Some("leased".to_owned());
+        record.custodians.clone_from(&lease.custodians);
+        step.batch.writes.push(Write::Audit(Box::new(record)));
         // The new lease starts unused: it is renewed only if releases use it.
         lease.used.store(false, Ordering::Relaxed);
         self.leases.insert(place, Arc::new(lease));

@@ -81,6 +81,10 @@ pub struct EnrolmentRequest {
     #[n(6)]
     #[cbor(with = "minicbor::bytes")]
     pub ticket: Vec<u8>,
+    /// The envelope of a [`crate::ticket::Voucher`], if the ticket is not for the agent's key itself.
+    #[n(7)]
+    #[cbor(with = "minicbor::bytes")]
+    pub voucher: Option<Vec<u8>>,
 }
 
 impl Signable for EnrolmentRequest {

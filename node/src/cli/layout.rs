@@ -267,7 +267,7 @@ pub(super) mod tests {
     fn a_second_required_committee_elsewhere_makes_such_a_layout_sound() {
         let provider = committee(&["aws/a", "aws/b", "aws/c"], 2, 0);
         let customer = committee(&["own/a", "own/b", "own/c"], 2, 0);
-        assert!(checked(&[provider.clone()]).is_err());
+        assert!(checked(std::slice::from_ref(&provider)).is_err());
         assert_eq!(checked(&[provider, customer]), Ok(()));
     }
 

@@ -1,20 +1,25 @@
 //! `keymesh ticket`: what a launcher signs about an instance it starts. Needs no node, so that CI can do it anywhere.
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, Subcommand};
 use keymesh_agent::keyfile::KeyKind;
+use keymesh_wire::codec;
 use keymesh_wire::envelope::Verified;
 use keymesh_wire::ids::Nonce;
+use keymesh_wire::sign::Identity;
 use keymesh_wire::suite::Suite;
-use keymesh_wire::ticket::Ticket;
+use keymesh_wire::ticket::{Ticket, TicketFile};
 use keymesh_wire::time::Millis;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::connect;
 use super::env::Env;
 use super::error::CliError;
-use super::mesh::write_new;
 use super::names;
 use super::output::Output;
 use super::time::{moment, parse_span};
@@ -59,6 +64,9 @@ pub fn run(env: &Env, command: Command) -> Result<Output, CliError> {
     };
     let launcher = keyfile::load(&env.key_file()?, KeyKind::Person)?;
     let agent = issue.agent.as_deref().map(names::principal).transpose()?;
+    // Without an agent's key to name, a one-time key goes along with the ticket: whoever merely carries the ticket to the
+    // custodians cannot use it.
+    let bearer = agent.is_none().then(|| Identity::generate(&mut keymesh_agent::system::randomness()));
     let issued = env.now();
     let ticket = Ticket {
         suite: Suite::V1,
@@ -66,14 +74,20 @@ pub fn run(env: &Env, command: Command) -> Result<Output, CliError> {
         launcher: launcher.principal(),
         nonce: Nonce::from_bytes(keymesh_agent::system::random_bytes()),
         instance: issue.instance.clone(),
-        agent,
+        agent: agent.or(bearer.as_ref().map(Identity::principal)),
         issued,
         expires: issued.plus(issue.valid),
     };
     let signed = Verified::sign(ticket, &launcher);
     // What the nodes would refuse as too large is refused here.
     Verified::<Ticket>::from_bytes(signed.bytes()).map_err(|error| CliError::usage(format!("--instance: {error}")))?;
-    write_new(&issue.out, signed.bytes())?;
+    let seed = bearer.as_ref().map(|bearer| bearer.expose_seed().to_vec());
+    let file = TicketFile { ticket: signed.bytes().to_vec(), bearer: seed };
+    write_private(&issue.out, &Zeroizing::new(codec::encode(&file))).map_err(|source| CliError::File {
+        path: issue.out.clone(),
+        doing: "write",
+        source,
+    })?;
     let whom = issue.instance.clone().or(agent.map(|agent| agent.to_string())).unwrap_or_default();
     let text = format!("ticket for {whom}, usable once until {}, in {}", moment(signed.expires), issue.out.display());
     let json = json!({
@@ -81,4 +95,11 @@ pub fn run(env: &Env, command: Command) -> Result<Output, CliError> {
         "agent": signed.agent, "nonce": signed.nonce, "issued": signed.issued, "expires": signed.expires,
     });
     Ok(Output::new(text, json))
+}
+
+/// Writes a file that must not exist yet and that only its owner may read.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }

@@ -14,7 +14,7 @@ use keymesh_wire::ids::{Nonce, RequestId, TenantId};
 use keymesh_wire::request::EnrolmentRequest;
 use keymesh_wire::sign::Identity;
 use keymesh_wire::suite::Suite;
-use keymesh_wire::ticket::Ticket;
+use keymesh_wire::ticket::{Ticket, Voucher};
 use keymesh_wire::time::{Millis, Wall};
 
 use crate::door_support::raw::{Raw, Said};
@@ -98,6 +98,7 @@ impl Cloud {
             issued: wall_now(),
             evidence: Evidence::AwsIid { pkcs7: document.to_vec() }.bytes(),
             ticket: Verified::sign(ticket.clone(), by).bytes().to_vec(),
+            voucher: None,
         };
         Verified::sign(request, agent)
     }
@@ -180,7 +181,7 @@ fn documents_and_tickets_that_do_not_hold_are_refused_and_the_reason_is_for_oper
     let other = Ticket { instance: Some(named("i-0bbbbbbbbbbbbbbb2")), ..ticket.clone() };
     cloud.refused(&cloud.request(&good, &other, &by, &agent), Code::TicketInvalid, "the ticket is for instance");
     let open = Ticket { instance: None, agent: None, ..ticket.clone() };
-    cloud.refused(&cloud.request(&good, &open, &by, &agent), Code::TicketInvalid, "names neither an instance nor");
+    cloud.refused(&cloud.request(&good, &open, &by, &agent), Code::TicketInvalid, "the ticket names no key");
     // Signed by somebody else than it names.
     let mut request = cloud.request(&good, &ticket, &by, &agent).into_payload();
     request.ticket[40] ^= 1;
@@ -192,6 +193,20 @@ fn documents_and_tickets_that_do_not_hold_are_refused_and_the_reason_is_for_oper
     *stolen.last_mut().expect("bytes") ^= 1;
     let said = cloud.post(&stolen);
     assert_eq!((said.status, said.error().code), (400, Code::Malformed), "a request of another's signature: {said:?}");
+
+    // A ticket with a one-time key: what its agent showed is worth nothing with the key of whoever carried it.
+    let bearer = identity(113);
+    let carried = Ticket { agent: Some(bearer.principal()), ..ticket.clone() };
+    let voucher = Voucher {
+        suite: Suite::V1,
+        bearer: bearer.principal(),
+        tenant: carried.tenant,
+        ticket: carried.nonce,
+        agent: agent.principal(),
+    };
+    let mut request = cloud.request(&good, &carried, &by, &thief).into_payload();
+    request.voucher = Some(Verified::sign(voucher, &bearer).bytes().to_vec());
+    cloud.refused(&Verified::sign(request, &thief), Code::TicketInvalid, "the voucher is for another ticket");
 
     // A request that is too old.
     let mut aged = cloud.request(&good, &ticket, &by, &agent).into_payload();
@@ -237,8 +252,8 @@ fn what_was_used_once_is_worth_nothing_to_anybody_else() {
     cloud.refused(&request, Code::AlreadyBound, "alarm: the agent's key");
     let shared = Ticket { instance: None, agent: None, ..ticket.clone() };
     let request = cloud.request(&second, &shared, &by, &thief);
-    cloud.refused(&request, Code::TicketInvalid, "names neither an instance nor");
-    let named_again = Ticket { instance: Some(named("i-0bbbbbbbbbbbbbbb2")), agent: None, ..ticket };
+    cloud.refused(&request, Code::TicketInvalid, "the ticket names no key");
+    let named_again = Ticket { instance: Some(named("i-0bbbbbbbbbbbbbbb2")), agent: Some(thief.principal()), ..ticket };
     let request = cloud.request(&second, &named_again, &by, &thief);
     cloud.refused(&request, Code::TicketInvalid, "the ticket was used by another instance");
 

@@ -71,6 +71,25 @@ fn a_root_with_a_member_the_tenant_did_not_place_is_not_one() {
 }
 
 #[test]
+fn a_root_that_one_provider_could_open_alone_is_not_one() {
+    // n1 and n2 are at one provider, n3 and n4 at another.
+    let committee = |members: &[&str], threshold| keymesh_wire::body::CommitteeSpec {
+        members: members.iter().map(|node| who(node)).collect(),
+        threshold,
+        faults: 0,
+    };
+    let proposed = |committees: Vec<keymesh_wire::body::CommitteeSpec>| {
+        let mut story = Story::tenant(&["ann", "bob"], 1);
+        story.together(&["ann", "bob"], &Body::ProposeRoot(keymesh_wire::body::RootSpec { committees }));
+        !story.tenant_now().roots.is_empty()
+    };
+    assert!(!proposed(vec![committee(&["n1", "n2", "n3"], 2)]));
+    assert!(proposed(vec![committee(&["n1", "n3", "n5"], 2)]));
+    // Another required committee that the provider cannot satisfy makes up for it.
+    assert!(proposed(vec![committee(&["n1", "n2"], 2), committee(&["n3", "n4"], 2)]));
+}
+
+#[test]
 fn an_enrolment_is_fixed_by_more_than_half_of_members_and_faults_together() {
     // n = 5, f = 1: more than 3, so 4.
     let mut story = with_root();

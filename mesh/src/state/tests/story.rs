@@ -60,7 +60,11 @@ pub fn blob(word: &str) -> BlobHash {
 
 /// A node as a tenant places it.
 pub fn placement(node: &str) -> Placement {
-    let provider = if matches!(node, "n1" | "n2") { "aws" } else { "gcp" };
+    let provider = match node {
+        "n1" | "n2" => "aws",
+        "n3" | "n4" => "gcp",
+        _ => "azure",
+    };
     Placement {
         node: who(node),
         sealing: *who(node).as_bytes(),

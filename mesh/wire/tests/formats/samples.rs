@@ -262,6 +262,7 @@ pub fn enrolment_request() -> EnrolmentRequest {
         issued: TIME,
         evidence: b"evidence".to_vec(),
         ticket: b"ticket".to_vec(),
+        voucher: None,
     }
 }
 
