@@ -2,8 +2,8 @@
 //!
 //! Guarantees: what was sealed opens only with the right key under the same `info` and `aad`, byte for byte; every
 //! refusal looks the same, so opening is no oracle; all randomness is the caller's. Implements RFC 9180 (HPKE, base
-//! mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM) by way of the `hpke` crate, and AES-256-GCM with a
-//! random 96-bit nonce (NIST SP 800-38D, 8.2.2) for what lies on disk. Serves I1 and I10: shares and keys cross a
+//! mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM) by way of the `hpke` crate, with the curve arithmetic of
+//! aws-lc in `kem`, and AES-256-GCM with a random 96-bit nonce (NIST SP 800-38D, 8.2.2) for what lies on disk. Serves I1 and I10: shares and keys cross a
 //! boundary only sealed.
 //!
 //! Leaves to others: who sealed (base mode authenticates nobody; signatures are in [`crate::sign`]), what goes into
@@ -17,11 +17,14 @@ use aes_gcm::{Aes256Gcm, Nonce};
 use data_encoding::HEXLOWER;
 use hpke::aead::{AeadCtxR, AeadCtxS, AesGcm256};
 use hpke::kdf::HkdfSha256;
-use hpke::kem::X25519HkdfSha256;
-use hpke::{Deserializable as _, Kem as _, OpModeR, OpModeS, Serializable as _};
+use hpke::{Deserializable as _, Kem, OpModeR, OpModeS, Serializable as _};
 use rand_core::CryptoRng;
 
 use crate::secret::{Secret32, SecretBytes};
+
+mod kem;
+
+use kem::{Dhkem, Private};
 
 /// Bytes of an encapsulated key.
 pub const ENCAPSULATED: usize = 32;
@@ -73,8 +76,8 @@ impl SealingPublic {
         &self.0
     }
 
-    fn key(&self) -> <X25519HkdfSha256 as hpke::Kem>::PublicKey {
-        <X25519HkdfSha256 as hpke::Kem>::PublicKey::from_bytes(&self.0).expect("32 bytes")
+    fn key(&self) -> <Dhkem as Kem>::PublicKey {
+        <Dhkem as Kem>::PublicKey::from_bytes(&self.0).expect("32 bytes")
     }
 }
 
@@ -154,10 +157,11 @@ impl<'b, C> minicbor::Decode<'b, C> for SealingPublic {
     }
 }
 
-/// The private half of a sealing key pair, in locked memory.
+/// The private half of a sealing key pair, in locked memory, with the public half beside it.
 #[derive(Debug)]
 pub struct SealingSecret {
     scalar: Secret32,
+    public: SealingPublic,
 }
 
 impl SealingSecret {
@@ -168,14 +172,14 @@ impl SealingSecret {
 
     /// A private key from its bytes. Any 32 are one: X25519 clamps them where they are used.
     pub fn from_secret(scalar: Secret32) -> Self {
-        Self { scalar }
+        // A clamped scalar times the base point is never of small order and always encoded canonically.
+        let public = SealingPublic(kem::public_half(scalar.expose_secret()));
+        Self { scalar, public }
     }
 
     /// The public half.
-    pub fn public(&self) -> SealingPublic {
-        let public = X25519HkdfSha256::sk_to_pk(&self.key());
-        // A clamped scalar times the base point is never of small order and always encoded canonically.
-        SealingPublic(public.to_bytes().into())
+    pub const fn public(&self) -> SealingPublic {
+        self.public
     }
 
     /// The private key's bytes, to be sealed elsewhere.
@@ -183,8 +187,8 @@ impl SealingSecret {
         &self.scalar
     }
 
-    fn key(&self) -> <X25519HkdfSha256 as hpke::Kem>::PrivateKey {
-        <X25519HkdfSha256 as hpke::Kem>::PrivateKey::from_bytes(self.scalar.expose_secret()).expect("32 bytes")
+    fn key(&self) -> Private {
+        Private::with_public(self.scalar.expose_secret(), self.public.0)
     }
 }
 
@@ -220,7 +224,7 @@ pub fn open_secret_with(secret: &SealingSecret, info: &[u8], aad: &[u8], sealed:
 
 /// The sending end of an HPKE context: many messages under one encapsulated key, numbered implicitly.
 pub struct SessionSealer {
-    context: AeadCtxS<AesGcm256, HkdfSha256, X25519HkdfSha256>,
+    context: AeadCtxS<AesGcm256, HkdfSha256, Dhkem>,
 }
 
 impl SessionSealer {
@@ -252,7 +256,7 @@ impl fmt::Debug for SessionSealer {
 
 /// The receiving end of an HPKE context: messages open in the order they were sealed and in no other.
 pub struct SessionOpener {
-    context: AeadCtxR<AesGcm256, HkdfSha256, X25519HkdfSha256>,
+    context: AeadCtxR<AesGcm256, HkdfSha256, Dhkem>,
 }
 
 impl SessionOpener {
@@ -264,7 +268,7 @@ impl SessionOpener {
         if info.len() > MOST_INFO {
             return Err(SealError::Refused);
         }
-        let encapsulated = <X25519HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(encapsulated).expect("32 bytes");
+        let encapsulated = <Dhkem as Kem>::EncappedKey::from_bytes(encapsulated).expect("32 bytes");
         hpke::setup_receiver(&OpModeR::Base, &secret.key(), &encapsulated, info)
             .map(|context| Self { context })
             .map_err(|_| SealError::Refused)
