@@ -12,10 +12,11 @@ use keymesh_mesh::replica::{Channel, Input, ReplyTo};
 use keymesh_wire::audit::AuditRecord;
 use keymesh_wire::body::EnrolmentVote;
 use keymesh_wire::envelope::Verified;
-use keymesh_wire::ids::{NodeId, RequestId, TenantId};
+use keymesh_wire::ids::{KeyId, KeyringId, NodeId, PrincipalId, RequestId, TenantId};
 use keymesh_wire::request::{EnrolmentRequest, QuorumRequest};
 
 use crate::draw;
+use crate::seen::Seen;
 use crate::world::{Denied, Event, Handle, Outcome, World};
 
 /// What is done once a record is durable.
@@ -30,7 +31,7 @@ enum Then {
     /// Answer an asking node.
     Answer { to: NodeId, request: RequestId, verdict: Verdict },
     /// Contribute to an asking node's request.
-    Contribute { to: NodeId, request: RequestId, grant: Box<PartialGrant> },
+    Contribute { to: NodeId, request: RequestId, grant: Box<PartialGrant>, purpose: Purpose },
     /// Have the core vote and answer then.
     Vote { to: NodeId, request: RequestId, tenant: TenantId, vote: Box<EnrolmentVote> },
     /// Hand a key to an agent.
@@ -39,9 +40,18 @@ enum Then {
     Refuse { handle: Handle, reason: String },
 }
 
+/// What a custodian contributes to.
+#[derive(Debug, Clone, Copy)]
+enum Purpose {
+    /// A lease of a keyring for the asking node.
+    Lease { tenant: TenantId, keyring: KeyringId },
+    /// A blind release to an agent.
+    Release { agent: PrincipalId, tenant: TenantId, key: KeyId },
+}
+
 impl World {
     fn later(&mut self, node: usize, record: AuditRecord, then: Then) {
-        let delay = draw::between(&mut self.rng, 0, 2);
+        let delay = draw::between(&mut self.nodes[node].rng, 0, 2);
         let life = self.nodes[node].life;
         self.schedule(delay, Event::Recorded { node, life, job: Box::new(Job { record, then }) });
     }
@@ -51,10 +61,18 @@ impl World {
         let now = self.nodes[node].now(self.at());
         match job.then {
             Then::Answer { to, request, verdict } => self.answer(node, &to, request, verdict),
-            Then::Contribute { to, request, grant } => {
+            Then::Contribute { to, request, grant, purpose } => {
                 let Some(view) = self.nodes[node].view().cloned() else { return };
-                match grant.contribute(&recorded, &view, &mut self.rng) {
+                match grant.contribute(&recorded, &view, &mut self.nodes[node].rng) {
                     Ok(parts) => {
+                        self.saw(match purpose {
+                            Purpose::Lease { tenant, keyring } => {
+                                Seen::Leased { node, lessee: to, tenant, keyring, now }
+                            }
+                            Purpose::Release { agent, tenant, key } => {
+                                Seen::Contributed { node, agent, tenant, key, now }
+                            }
+                        });
                         parts.into_iter().for_each(|part| self.answer(node, &to, request, Verdict::Partial(part)));
                     }
                     Err(refusal) => self.answer(node, &to, request, Verdict::No(refusal)),
@@ -77,6 +95,9 @@ impl World {
     }
 
     fn released(&mut self, node: usize, handle: Handle, result: Result<keymesh_wire::secret::SecretBytes, Denied>) {
+        let now = self.nodes[node].now(self.at());
+        let shown = result.as_ref().map(|key| key.expose_secret());
+        self.saw(Seen::Answered { node, handle, now, result: shown });
         let kind = if result.is_ok() { "release" } else { "refusal" };
         self.trace.event(self.at(), kind, node, &[&handle.0.to_be_bytes()]);
         self.outcomes.insert(handle, Outcome::Released(result));
@@ -98,11 +119,13 @@ impl World {
             CustodyMessage::LeaseAsk(envelope) => {
                 let asked = Verified::<LeaseRequest>::from_bytes(&envelope).ok().filter(|asked| asked.lessee == from);
                 let Some(asked) = asked else { return self.violation("an unreadable lease request") };
-                self.judge(node, from, asked.request, |view, now| decide_lease(view, &asked, now));
+                let purpose = Purpose::Lease { tenant: asked.tenant, keyring: asked.keyring };
+                self.judge(node, from, asked.request, purpose, |view, now| decide_lease(view, &asked, now));
             }
             CustodyMessage::QuorumAsk(envelope) => {
                 let Ok(asked) = Verified::<QuorumRequest>::from_bytes(&envelope) else { return };
-                self.judge(node, from, asked.request, |view, now| decide_quorum(view, &asked, now));
+                let purpose = Purpose::Release { agent: asked.agent, tenant: asked.tenant, key: asked.key };
+                self.judge(node, from, asked.request, purpose, |view, now| decide_quorum(view, &asked, now));
             }
             CustodyMessage::EnrolAsk(envelope) => {
                 let Ok(asked) = Verified::<EnrolmentRequest>::from_bytes(&envelope) else { return };
@@ -131,6 +154,7 @@ impl World {
         node: usize,
         from: NodeId,
         request: RequestId,
+        purpose: Purpose,
         decide: impl FnOnce(
             &keymesh_mesh::view::View,
             keymesh_wire::time::Now,
@@ -139,8 +163,11 @@ impl World {
         let now = self.nodes[node].now(self.at());
         let Some(view) = self.nodes[node].view().cloned() else { return };
         let (decision, record) = decide(&view, now);
+        if let Purpose::Release { agent, tenant, key } = purpose {
+            self.saw(Seen::Decided { node, now, agent, tenant, key, release: decision.is_ok(), blind: true });
+        }
         let then = match decision {
-            Ok(grant) => Then::Contribute { to: from, request, grant: Box::new(grant) },
+            Ok(grant) => Then::Contribute { to: from, request, grant: Box::new(grant), purpose },
             Err(refusal) => Then::Answer { to: from, request, verdict: Verdict::No(refusal) },
         };
         self.later(node, record, then);
@@ -178,6 +205,11 @@ impl World {
             return self.released(node, handle, Err(Denied::Down));
         };
         let (decision, record) = decide(&view, &request, now);
+        if let Decision::Release(_) | Decision::Refuse = decision {
+            let ReleaseRequest { agent, tenant, key, .. } = request;
+            let release = matches!(decision, Decision::Release(_));
+            self.saw(Seen::Decided { node, now, agent, tenant, key, release, blind: false });
+        }
         match decision {
             Decision::Release(grant) => {
                 self.later(node, record, Then::Release { handle, grant: Box::new(grant) });

@@ -86,6 +86,11 @@ impl Disk {
         self.statements.contains_key(id)
     }
 
+    /// The ids of all statements here.
+    pub fn ids(&self) -> impl Iterator<Item = StatementId> {
+        self.statements.keys().copied()
+    }
+
     /// Envelopes of all statements here.
     pub fn statements(&self) -> impl Iterator<Item = &[u8]> {
         self.statements.values().map(|(_, bytes)| bytes.as_slice())

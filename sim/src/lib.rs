@@ -13,6 +13,7 @@
 //! into [`people`] or [`agents`]; a new act of the random workload into [`random`].
 
 pub mod agents;
+pub mod coverage;
 mod custodian;
 pub mod disk;
 pub mod draw;
@@ -21,5 +22,7 @@ pub mod network;
 pub mod node;
 pub mod people;
 pub mod random;
+pub mod seen;
 pub mod trace;
+pub mod watch;
 pub mod world;

@@ -10,6 +10,7 @@ use keymesh_wire::body::{NodeCard, Placement};
 use keymesh_wire::ids::{NodeId, RequestId};
 use keymesh_wire::sign::Identity;
 use keymesh_wire::time::{Boot, Now, Wall};
+use rand_chacha::ChaCha20Rng;
 
 use crate::disk::{Disk, Reach};
 use crate::world::Handle;
@@ -37,6 +38,8 @@ pub struct Node {
     pub disk: Disk,
     /// How far its wall clock is ahead, in milliseconds.
     pub skew: i64,
+    /// Its randomness, and that of whatever happens to it.
+    pub rng: ChaCha20Rng,
     /// How often it was started; whatever belongs to an earlier life is void.
     pub life: u32,
     /// When its machine was booted, in virtual milliseconds; its boot clock counts from there.
@@ -78,7 +81,15 @@ pub struct Running {
 
 impl Node {
     /// A node that was never started.
-    pub fn new(identity: Identity, number: usize, zone: &str, provider: &str, disk: Disk, skew: i64) -> Self {
+    pub fn new(
+        identity: Identity,
+        number: usize,
+        zone: &str,
+        provider: &str,
+        disk: Disk,
+        skew: i64,
+        rng: ChaCha20Rng,
+    ) -> Self {
         let card = NodeCard {
             node: identity.principal(),
             sealing: *identity.sealing().public().as_bytes(),
@@ -93,6 +104,7 @@ impl Node {
             card,
             disk,
             skew,
+            rng,
             life: 0,
             booted: 0,
             persists: 0,

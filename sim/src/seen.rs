@@ -1,0 +1,156 @@
+//! What the simulator saw happen: the one stream that the model, the checks, the coverage and the timeline read.
+//!
+//! Nothing in here is asked of a core: every entry is something a bystander with access to all disks, wires and clients
+//! could have written down. Entries come in the order in which things happened.
+
+use std::collections::BTreeSet;
+
+use keymesh_wire::ids::{DocumentId, KeyId, KeyringId, NodeId, PrincipalId, StatementId, TenantId};
+use keymesh_wire::time::{Boot, Now};
+
+use crate::world::{Denied, Handle};
+
+/// Where in the life of a batch a node fell over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Boundary {
+    /// Not while it wrote.
+    Idle,
+    /// Before anything of the batch was on disk.
+    BeforeWrite,
+    /// After the shares, before the rest.
+    BetweenWrites,
+    /// With everything written and no effect carried out.
+    BeforeEffects,
+    /// With some of the effects carried out.
+    BetweenEffects,
+    /// After a decision, before its audit record was on disk.
+    BeforeRecord,
+    /// With the record on disk and nothing sent.
+    AfterRecord,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Seen<'a> {
+    /// A statement is on a node's disk from now on.
+    Stored {
+        /// The node's place.
+        node: usize,
+        /// The statement.
+        id: StatementId,
+        /// Its envelope, as it lies there.
+        bytes: &'a [u8],
+    },
+    /// A client was told that a node has these.
+    Acknowledged {
+        /// The node's place.
+        node: usize,
+        /// The document.
+        document: DocumentId,
+        /// The statements.
+        statements: &'a [StatementId],
+    },
+    /// A node started; it knows what is on its disk.
+    Started {
+        /// The node's place.
+        node: usize,
+        /// What is on its disk.
+        statements: &'a BTreeSet<StatementId>,
+    },
+    /// A node stopped.
+    Crashed {
+        /// The node's place.
+        node: usize,
+        /// Where.
+        boundary: Boundary,
+    },
+    /// A node's disk was replaced by an older copy of itself.
+    RolledBack {
+        /// The node's place.
+        node: usize,
+    },
+    /// The network changed.
+    Network {
+        /// In words.
+        what: &'a str,
+    },
+    /// A node's machine stood still for a while or its clock jumped.
+    Clock {
+        /// The node's place.
+        node: usize,
+        /// In words.
+        what: &'a str,
+    },
+    /// A node decided on a release or a contribution; the record is about to be written.
+    Decided {
+        /// The node's place.
+        node: usize,
+        /// Its clocks.
+        now: Now,
+        /// The agent.
+        agent: PrincipalId,
+        /// The tenant.
+        tenant: TenantId,
+        /// The key.
+        key: KeyId,
+        /// Whether it will release.
+        release: bool,
+        /// A contribution to a blind release rather than a leased release.
+        blind: bool,
+    },
+    /// A key left a node, or an agent was refused.
+    Answered {
+        /// The node's place.
+        node: usize,
+        /// The client's request.
+        handle: Handle,
+        /// The node's clocks when the key was opened.
+        now: Now,
+        /// The key or why not.
+        result: Result<&'a [u8], &'a Denied>,
+    },
+    /// A custodian contributed to a blind release.
+    Contributed {
+        /// The node's place.
+        node: usize,
+        /// The agent.
+        agent: PrincipalId,
+        /// The tenant.
+        tenant: TenantId,
+        /// The key.
+        key: KeyId,
+        /// Its clocks.
+        now: Now,
+    },
+    /// A custodian contributed to a lease.
+    Leased {
+        /// The custodian's place.
+        node: usize,
+        /// The lessee.
+        lessee: NodeId,
+        /// The tenant.
+        tenant: TenantId,
+        /// The keyring.
+        keyring: KeyringId,
+        /// The custodian's clocks.
+        now: Now,
+    },
+    /// A node's view holds a lease it did not hold, or one for longer.
+    LeaseHeld {
+        /// The lessee's place.
+        node: usize,
+        /// The tenant.
+        tenant: TenantId,
+        /// The keyring.
+        keyring: KeyringId,
+        /// When it ends, on the lessee's boot clock.
+        expires: Boot,
+    },
+    /// A node warned its operators.
+    Warned {
+        /// The node's place.
+        node: usize,
+        /// The warning.
+        what: &'a str,
+    },
+}

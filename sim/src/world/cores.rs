@@ -1,0 +1,188 @@
+//! The core of each node: inputs one at a time, the batch on disk before the effects, wakes on time.
+
+use keymesh_mesh::replica::Write;
+use keymesh_mesh::view::View;
+
+use super::*;
+
+impl World {
+    /// Gives a node an input. It is lost if the node is down.
+    pub(crate) fn feed(&mut self, node: usize, input: Input) {
+        if let Some(running) = &mut self.nodes[node].running {
+            running.inbox.push_back(input);
+            self.pump(node);
+        }
+    }
+
+    fn pump(&mut self, node: usize) {
+        let at = self.at;
+        let now = self.nodes[node].now(at);
+        let Node { running, rng, .. } = &mut self.nodes[node];
+        let Some(running) = running else { return };
+        if running.writing.is_some() || running.inbox.is_empty() {
+            return;
+        }
+        let mut step = Step::default();
+        let mut spun = false;
+        for _ in 0..GROUP {
+            let Some(input) = running.inbox.pop_front() else { break };
+            let tick = matches!(input, Input::Tick);
+            step.merge(running.replica.step(now, rng, input));
+            spun |= tick && running.replica.next_wake().is_some_and(|wake| wake <= now.boot);
+        }
+        if spun {
+            self.violation(format!("n{} wants to be woken at once after a tick, for ever", node + 1));
+        }
+        self.stepped(node, step);
+    }
+
+    pub(super) fn stepped(&mut self, node: usize, step: Step) {
+        let life = self.nodes[node].life;
+        if step.batch.writes.is_empty() {
+            self.set_wake(node);
+            self.finish(node, step, Reach::Everything);
+            self.pump(node);
+            return;
+        }
+        if let Some(running) = &mut self.nodes[node].running {
+            running.writing = Some(step);
+        }
+        let delay = draw::between(&mut self.nodes[node].rng, 0, 2);
+        self.schedule(delay, Event::Written { node, life });
+    }
+
+    pub(super) fn written(&mut self, node: usize) {
+        let Some(step) = self.nodes[node].running.as_mut().and_then(|running| running.writing.take()) else { return };
+        self.nodes[node].persists += 1;
+        let share = step.batch.writes.iter().any(|write| matches!(write, Write::Share { .. }));
+        let doom = match self.nodes[node].doom {
+            Some(Doom::Batch(at, reach)) if at == self.nodes[node].persists => Some(reach),
+            Some(Doom::Share(reach)) if share => Some(reach),
+            Some(Doom::Batch(..) | Doom::Share(_)) | None => None,
+        };
+        let Some(reach) = doom else {
+            self.set_wake(node);
+            self.finish(node, step, Reach::Everything);
+            return self.pump(node);
+        };
+        self.nodes[node].doom = None;
+        self.finish(node, step, reach);
+        self.crash_at(
+            node,
+            match reach {
+                Reach::Nothing => Boundary::BeforeWrite,
+                Reach::SharesOnly => Boundary::BetweenWrites,
+                Reach::Everything => Boundary::BetweenEffects,
+            },
+        );
+        self.schedule(500, Event::Restart { node });
+    }
+
+    /// Writes the batch as far as it gets and, if that is all of it and no crash comes, carries out the effects.
+    fn finish(&mut self, node: usize, step: Step, reach: Reach) {
+        let doomed = self.nodes[node].running.is_none() || reach != Reach::Everything;
+        let mut stored = Vec::new();
+        for write in &step.batch.writes {
+            if let Write::Statement { id, bytes, .. } = write {
+                self.trace.event(self.at, "write", node, &[id.as_bytes()]);
+                if self.leaks(bytes) {
+                    self.violation(format!("n{} writes a planted secret", node + 1));
+                }
+                if reach == Reach::Everything {
+                    stored.push((*id, bytes.clone()));
+                }
+            }
+        }
+        let disk = &mut self.nodes[node].disk;
+        let written: Result<_, std::convert::Infallible> = step.batch.persist(|writes| {
+            disk.write(writes, reach);
+            Ok(())
+        });
+        let Ok(durable) = written;
+        for (id, bytes) in stored {
+            self.saw(Seen::Stored { node, id, bytes: &bytes });
+        }
+        if !doomed {
+            for effect in step.effects.release(&durable) {
+                self.effect(node, effect);
+            }
+        }
+    }
+
+    fn effect(&mut self, node: usize, effect: Effect) {
+        match effect {
+            Effect::Send { to, channel, frame } => self.send(node, &to, channel, frame),
+            Effect::Reply { to, result } => self.replied(node, to, result),
+            Effect::Publish(view) => {
+                self.leases_seen(node, &view);
+                if let Some(running) = &mut self.nodes[node].running {
+                    running.view = Some(view);
+                }
+                self.retry_releases(node);
+            }
+            Effect::Peers(cards) => {
+                if let Some(running) = &mut self.nodes[node].running {
+                    running.peers = cards.iter().map(|card| card.node).collect();
+                }
+                self.links_of(node);
+            }
+            Effect::Warn(what) => {
+                self.trace.event(self.at, "warn", node, &[what.as_bytes()]);
+                for fault in
+                    ["to another state", "sent garbage", "unreadable", "no statement", "too much", "may not hold"]
+                {
+                    if what.contains(fault) {
+                        self.violation(format!("n{}: {what}", node + 1));
+                    }
+                }
+                self.saw(Seen::Warned { node, what: &what });
+                self.nodes[node].warnings.push(what);
+            }
+        }
+    }
+
+    /// Tells of leases that the view before did not hold, or held for a shorter time.
+    fn leases_seen(&mut self, node: usize, view: &View) {
+        let before = self.nodes[node].view().cloned();
+        for ((tenant, keyring), lease) in &view.leases {
+            let old = before.as_ref().and_then(|view| view.leases.get(&(*tenant, *keyring)));
+            if old.is_none_or(|old| old.expires < lease.expires) {
+                let expires = lease.expires;
+                self.saw(Seen::LeaseHeld { node, tenant: *tenant, keyring: *keyring, expires });
+            }
+        }
+    }
+
+    fn replied(&mut self, node: usize, to: ReplyTo, result: Result<Submitted, WireError>) {
+        let vote = self.nodes[node].running.as_mut().and_then(|running| running.votes.remove(&to.0));
+        if let Some((asker, request)) = vote {
+            self.voted(node, asker, request, result.is_ok());
+            return;
+        }
+        if let (Ok(done), Some((_, document))) = (&result, self.sent.remove(&to.0)) {
+            for id in &done.statements {
+                self.acknowledged.insert(*id, (node, document));
+            }
+            self.saw(Seen::Acknowledged { node, document, statements: &done.statements });
+        }
+        self.trace.event(self.at, if result.is_ok() { "reply" } else { "error" }, node, &[&to.0.to_be_bytes()]);
+        self.outcomes.insert(Handle(to.0), Outcome::Submitted(result));
+    }
+
+    fn set_wake(&mut self, node: usize) {
+        let life = self.nodes[node].life;
+        let wanted = self.nodes[node].replica().and_then(Replica::next_wake);
+        let now = self.nodes[node].now(self.at).boot;
+        let Some(running) = &mut self.nodes[node].running else { return };
+        let wanted = wanted.map(|wake| wake.max(now));
+        if wanted.is_none() || running.wake == wanted {
+            return;
+        }
+        running.wake = wanted;
+        if let Some(boot) = wanted {
+            // At least a millisecond, or a core that wants to be woken at once would stop time.
+            let delay = self.nodes[node].when(boot).saturating_sub(self.at).max(1);
+            self.schedule(delay, Event::Wake { node, life, boot });
+        }
+    }
+}

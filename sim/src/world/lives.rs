@@ -1,0 +1,91 @@
+//! How nodes start, stop and fall over.
+
+use super::*;
+
+impl World {
+    /// Puts the mesh's genesis on every disk and starts all nodes.
+    pub fn start_all(&mut self, genesis: &Checked) {
+        self.mesh = Some(MeshId::from(genesis.id()));
+        for node in 0..self.nodes.len() {
+            self.nodes[node].disk = Disk::with(genesis.document(), [(genesis.id(), genesis.bytes().to_vec())]);
+            self.saw(Seen::Stored { node, id: genesis.id(), bytes: genesis.bytes() });
+            self.start(node);
+        }
+    }
+
+    /// Stops a node as the power does: what is not on its disk is gone.
+    pub fn crash(&mut self, node: usize) {
+        self.crash_at(node, Boundary::Idle);
+    }
+
+    pub(super) fn crash_at(&mut self, node: usize, boundary: Boundary) {
+        let Some(gone) = self.nodes[node].running.take() else { return };
+        self.trace.note(self.at, format!("n{} crashed", node + 1));
+        self.saw(Seen::Crashed { node, boundary });
+        let id = self.nodes[node].id();
+        for peer in gone.linked {
+            let Some(place) = self.place(&peer) else { continue };
+            if let Some(running) = &mut self.nodes[place].running
+                && running.linked.remove(&id)
+            {
+                self.feed(place, Input::PeerDown(id));
+            }
+        }
+    }
+
+    /// Starts a node from its disk, as a machine that was just booted.
+    pub fn start(&mut self, node: usize) {
+        let Some(mesh) = self.mesh.filter(|_| self.nodes[node].running.is_none()) else { return };
+        let at = self.at;
+        self.nodes[node].life += 1;
+        self.nodes[node].booted = at;
+        let now = self.nodes[node].now(at);
+        let config =
+            ReplicaConfig { identity: self.nodes[node].identity.clone(), mesh, clock_tolerance: CLOCK_TOLERANCE };
+        let stored = self.nodes[node].disk.stored();
+        let found: BTreeSet<StatementId> = self.nodes[node].disk.ids().collect();
+        self.saw(Seen::Started { node, statements: &found });
+        match Replica::restore(config, stored, now, &mut self.nodes[node].rng) {
+            Ok((replica, step)) => {
+                self.trace.event(at, "start", node, &[]);
+                self.nodes[node].running = Some(Running {
+                    replica,
+                    view: None,
+                    inbox: VecDeque::new(),
+                    writing: None,
+                    wake: None,
+                    peers: BTreeSet::new(),
+                    linked: BTreeSet::new(),
+                    waiting: BTreeMap::new(),
+                    carried: BTreeMap::new(),
+                    votes: BTreeMap::new(),
+                });
+                self.stepped(node, step);
+                self.check_acknowledged(node);
+            }
+            Err(error) => self.violation(format!("n{} does not start from its disk: {error}", node + 1)),
+        }
+    }
+
+    /// Stops all nodes at once and starts them again.
+    pub fn restart_all(&mut self) {
+        self.trace.note(self.at, "every node restarts");
+        (0..self.nodes.len()).for_each(|node| self.crash(node));
+        (0..self.nodes.len()).for_each(|node| self.start(node));
+    }
+
+    /// Lets a node crash at its `batch`-th write from now on, counted from 1; it starts again half a second later.
+    pub fn doom(&mut self, node: usize, batch: u64, reach: Reach) {
+        self.nodes[node].doom = Some(Doom::Batch(self.nodes[node].persists + batch, reach));
+    }
+
+    /// As [`World::doom`], at the next write that holds a root share.
+    pub fn doom_share(&mut self, node: usize, reach: Reach) {
+        self.nodes[node].doom = Some(Doom::Share(reach));
+    }
+
+    /// Takes a crash to come back.
+    pub fn pardon(&mut self, node: usize) {
+        self.nodes[node].doom = None;
+    }
+}
