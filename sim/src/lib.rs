@@ -25,4 +25,5 @@ pub mod random;
 pub mod seen;
 pub mod trace;
 pub mod watch;
+pub mod weather;
 pub mod world;

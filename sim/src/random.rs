@@ -24,7 +24,7 @@ use crate::agents::{Agent, Instance};
 use crate::disk::Reach;
 use crate::draw;
 use crate::ground::Ground;
-use crate::network::Weather;
+use crate::network::{Latency, Weather};
 use crate::people::{Maker, Signer};
 use crate::world::{Denied, Handle, Outcome, Plan, World};
 
@@ -66,11 +66,12 @@ impl Scenario {
             faults: draw::between(&mut rng, 0, u64::from(threshold) / 2) as u8,
             lease: Millis(draw::between(&mut rng, 3_000, 12_000)),
             weather: Weather {
-                latency: (1, draw::between(&mut rng, 2, 80)),
+                latency: Latency::even(1, draw::between(&mut rng, 2, 80)),
                 jitter: draw::between(&mut rng, 0, 30),
                 loss: draw::between(&mut rng, 0, 80),
                 duplicates: draw::between(&mut rng, 0, 50),
                 stragglers: draw::between(&mut rng, 0, 50),
+                ..Weather::CALM
             },
             acts: 30,
         }
@@ -80,13 +81,8 @@ impl Scenario {
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, nodes, threshold, faults, lease, weather, acts } = self;
-        let Weather { latency, jitter, loss, duplicates, stragglers } = weather;
         writeln!(f, "seed {seed}: {nodes} nodes, root {threshold} of {nodes} (f = {faults}), leases of {lease}")?;
-        write!(
-            f,
-            "network: {}-{} ms + 0-{jitter} ms, of 1000 frames {loss} lost, {duplicates} doubled, {stragglers} late; {acts} acts",
-            latency.0, latency.1
-        )
+        write!(f, "network: {weather}; {acts} acts")
     }
 }
 
