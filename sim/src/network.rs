@@ -86,12 +86,6 @@ pub struct Network {
 }
 
 impl Network {
-    /// A whole network of nodes in one zone each, with one provider.
-    pub fn new(nodes: usize, weather: Weather, rng: &mut impl Rng) -> Self {
-        let spot = |node| Spot { zone: format!("z{node}"), provider: "one".to_owned() };
-        Self::between((0..nodes).map(spot).collect(), weather, rng)
-    }
-
     /// A whole network between nodes that stand where `spots` says.
     pub fn between(spots: Vec<Spot>, weather: Weather, rng: &mut impl Rng) -> Self {
         let distance = |from: &Spot, to: &Spot| match (from.provider == to.provider, from.zone == to.zone) {
@@ -244,12 +238,6 @@ impl Network {
         let delay = wait + self.travel(from, to, rng);
         arrivals.push(Arrival { delay, channel, bytes });
         arrivals
-    }
-
-    /// After how many milliseconds each copy of a frame of unknown size arrives; none if it is lost.
-    pub fn fates(&mut self, from: usize, to: usize, rng: &mut impl Rng) -> Vec<u64> {
-        let arrivals = self.carry(self.at, from, to, Channel::Spread, Vec::new(), rng);
-        arrivals.into_iter().map(|arrival| arrival.delay).collect()
     }
 
     fn travel(&self, from: usize, to: usize, rng: &mut impl Rng) -> u64 {

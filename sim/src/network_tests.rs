@@ -7,8 +7,13 @@ fn rng() -> ChaCha20Rng {
     ChaCha20Rng::seed_from_u64(1)
 }
 
+fn apart(nodes: usize, weather: Weather) -> Network {
+    let spot = |node| Spot { zone: format!("z{node}"), provider: "one".to_owned() };
+    Network::between((0..nodes).map(spot).collect(), weather, &mut rng())
+}
+
 fn calm(nodes: usize) -> Network {
-    Network::new(nodes, Weather::CALM, &mut rng())
+    apart(nodes, Weather::CALM)
 }
 
 fn delays(network: &mut Network, at: u64, size: usize, rng: &mut ChaCha20Rng) -> Vec<u64> {
@@ -86,7 +91,7 @@ fn latency_follows_distance() {
 #[test]
 fn a_narrow_link_makes_frames_wait_for_those_before_them_and_drops_what_does_not_fit() {
     let weather = Weather { latency: Latency::even(5, 5), jitter: 0, bandwidth: Some(10), ..Weather::CALM };
-    let mut network = Network::new(2, weather, &mut rng());
+    let mut network = apart(2, weather);
     let rng = &mut rng();
     assert_eq!(delays(&mut network, 0, 1_000, rng), [105]);
     assert_eq!(delays(&mut network, 0, 1_000, rng), [205]);
@@ -101,7 +106,7 @@ fn a_narrow_link_makes_frames_wait_for_those_before_them_and_drops_what_does_not
 #[test]
 fn what_is_sent_on_a_clogged_link_arrives_when_it_is_free_again() {
     let weather = Weather { latency: Latency::even(5, 5), jitter: 0, ..Weather::CALM };
-    let mut network = Network::new(2, weather, &mut rng());
+    let mut network = apart(2, weather);
     let rng = &mut rng();
     network.clog(0, 1, 1_000);
     assert_eq!(delays(&mut network, 400, 10, rng), [605]);
@@ -111,7 +116,7 @@ fn what_is_sent_on_a_clogged_link_arrives_when_it_is_free_again() {
 
 #[test]
 fn old_frames_come_again_long_after_as_they_were() {
-    let mut network = Network::new(2, Weather { replays: 500, ..Weather::CALM }, &mut rng());
+    let mut network = apart(2, Weather { replays: 500, ..Weather::CALM });
     let rng = &mut rng();
     let mut replayed = BTreeSet::new();
     for number in 0..200u8 {
@@ -129,9 +134,9 @@ fn old_frames_come_again_long_after_as_they_were() {
 #[test]
 fn loss_doubling_and_lateness_come_as_often_as_the_weather_says() {
     let weather = Weather { loss: 100, duplicates: 100, stragglers: 100, ..Weather::CALM };
-    let mut network = Network::new(2, weather, &mut rng());
+    let mut network = apart(2, weather);
     let rng = &mut rng();
-    let fates: Vec<Vec<u64>> = (0..10_000).map(|_| network.fates(0, 1, rng)).collect();
+    let fates: Vec<Vec<u64>> = (0..10_000).map(|_| delays(&mut network, 0, 10, rng)).collect();
     let count = |is: fn(&Vec<u64>) -> bool| fates.iter().filter(|fate| is(fate)).count();
     assert!((900..1_100).contains(&count(Vec::is_empty)));
     assert!((800..1_000).contains(&count(|fate| fate.len() == 2)));

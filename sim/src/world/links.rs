@@ -20,8 +20,9 @@ impl World {
         if !self.nodes[from].running.as_ref().is_some_and(|running| running.linked.contains(to)) {
             return;
         }
-        for delay in self.network.fates(from, place, &mut self.nodes[from].rng) {
-            self.schedule(delay, Event::Frame { from, to: place, channel, bytes: bytes.clone() });
+        let arrivals = self.network.carry(self.at, from, place, channel, bytes, &mut self.nodes[from].rng);
+        for Arrival { delay, channel, bytes } in arrivals {
+            self.schedule(delay, Event::Frame { from, to: place, channel, bytes });
         }
     }
 

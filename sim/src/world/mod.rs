@@ -27,7 +27,7 @@ use rand_core::SeedableRng;
 use crate::custodian::Job;
 use crate::disk::{Disk, Reach};
 use crate::draw;
-use crate::network::{Network, Weather};
+use crate::network::{Arrival, Network, Spot, Weather};
 use crate::node::{Doom, Node, Running};
 use crate::seen::{Boundary, Seen};
 use crate::trace::Trace;
@@ -138,7 +138,6 @@ impl World {
     /// A world with nodes that have keys and empty disks.
     pub fn new(seed: u64, plan: Plan) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let network = Network::new(plan.nodes, plan.weather, &mut rng);
         let nodes: Vec<Node> = (0..plan.nodes)
             .map(|number| {
                 let identity = Identity::from_seed(Secret32::random(&mut rng));
@@ -150,6 +149,8 @@ impl World {
                 Node::new(identity, number + 1, &zone, provider, Disk::default(), skew, own)
             })
             .collect();
+        let spot = |node: &Node| Spot { zone: node.card.zone.clone(), provider: node.card.provider.clone() };
+        let network = Network::between(nodes.iter().map(spot).collect(), plan.weather, &mut rng);
         let places = nodes.iter().enumerate().map(|(place, node)| (node.id(), place)).collect();
         let mut trace = Trace::default();
         trace.event(0, "seed", 0, &[&seed.to_be_bytes()]);
