@@ -158,6 +158,8 @@ impl World {
 
     /// An agent enrols through a node with a ticket of `launcher`. What custodians say gathers under the handle.
     pub fn enrol(&mut self, node: usize, tenant: TenantId, agent: &Agent, launcher: &Signer) -> Handle {
+        self.plant_identity("an agent's", &agent.identity);
+        self.plant_identity("a launcher's", &launcher.identity);
         let issued = Wall(EPOCH + self.at());
         let ticket = Ticket {
             suite: Suite::V1,
@@ -228,6 +230,7 @@ impl World {
 
     /// An agent has a node carry its question to all custodians.
     pub fn ask(&mut self, node: usize, question: &Question) -> Handle {
+        self.plant_as("a one-time secret", question.recipient.expose_secret().expose_secret());
         let custodians = self.custodians(node, question.tenant);
         let message = CustodyMessage::QuorumAsk(question.signed.bytes().to_vec());
         self.carry(node, question.request, &custodians, &message)

@@ -57,6 +57,7 @@ impl World {
     }
 
     pub(crate) fn recorded(&mut self, node: usize, job: Job) {
+        self.search(node, "records", &job.record.to_payload());
         let recorded = self.nodes[node].disk.record(job.record);
         let now = self.nodes[node].now(self.at());
         match job.then {
@@ -98,6 +99,9 @@ impl World {
         let now = self.nodes[node].now(self.at());
         let shown = result.as_ref().map(|key| key.expose_secret());
         self.saw(Seen::Answered { node, handle, now, result: shown });
+        if let Err(why) = &result {
+            self.search(node, "answers with", format!("{why} {why:?}").as_bytes());
+        }
         let kind = if result.is_ok() { "release" } else { "refusal" };
         self.trace.event(self.at(), kind, node, &[&handle.0.to_be_bytes()]);
         self.outcomes.insert(handle, Outcome::Released(result));

@@ -49,6 +49,9 @@ impl Ground {
         let founders = [person("fay"), person("gus")];
         let admins = [person("ann"), person("bob")];
         let launcher = person("deploy");
+        for person in founders.iter().chain(&admins).chain([&launcher]) {
+            world.plant_identity(&format!("{}'s", person.name), &person.identity);
+        }
         let genesis = Body::MeshGenesis(MeshGenesis {
             name: "mesh".into(),
             founders: founders.iter().map(Signer::person).collect(),
@@ -154,6 +157,7 @@ impl Ground {
     }
 
     fn create<I>(&mut self, node: usize, creation: Creation<I>) -> I {
+        self.world.plant_creation(&creation);
         let document = self.document();
         self.world.say_with(node, document, &[&self.admins[0]], &creation.body, creation.blobs);
         creation.id
@@ -217,6 +221,7 @@ impl Ground {
 
     /// Everything that must hold at the end of any run.
     pub fn finish(&mut self) {
+        self.world.check_secrets();
         self.world.check_shares();
         let lost: Vec<StatementId> = (self.world.acknowledged())
             .filter(|(id, _)| (0..self.world.size()).any(|node| !self.world.node(node).disk.has(id)))

@@ -6,13 +6,15 @@
 //! [`trace::Trace`] hash.
 //!
 //! Looked at: I3 (all nodes end with the same digests), I4 and I6 (a revocation holds, and when it is effective), I7 (a
-//! key leaves only after its record), I8 (what was acknowledged survives), parts of I1 (planted keys appear nowhere).
+//! key leaves only after its record), I8 (what was acknowledged survives), I1 and I10 as far as
+//! planted secrets show them ([`canary`]).
 //! Not simulated: transports and their handshakes, sealing at rest, TLS, the sizes of queues.
 //!
 //! To add to it: a new kind of fault belongs into [`network`], [`disk`] or [`world`]; a new thing people or agents do
 //! into [`people`] or [`agents`]; a new act of the random workload into [`random`].
 
 pub mod agents;
+pub mod canary;
 pub mod coverage;
 mod custodian;
 pub mod disk;

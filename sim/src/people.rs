@@ -124,6 +124,8 @@ pub struct Creation<I> {
     pub blobs: Vec<Vec<u8>>,
     /// The id.
     pub id: I,
+    /// What must be seen nowhere: the secret half of a keyring's generation.
+    pub secret: Option<SealingSecret>,
 }
 
 /// Where something is created, and by whom.
@@ -170,7 +172,7 @@ impl Maker<'_> {
         let generation = Generation { number: 1, public, capsule: hash(&capsule) };
         let class = CustodyClass::Leased { generation, lease };
         let body = Body::CreateKeyring(NewKeyring { nonce, namespace, name: name.to_owned(), root: self.root, class });
-        Creation { body, blobs: vec![capsule], id }
+        Creation { body, blobs: vec![capsule], id, secret: Some(secret) }
     }
 
     /// A quorum keyring.
@@ -179,7 +181,7 @@ impl Maker<'_> {
         let id = keyring_id(&self.tenant.into(), &self.signer.identity.principal(), &nonce);
         let class = CustodyClass::Quorum;
         let body = Body::CreateKeyring(NewKeyring { nonce, namespace, name: name.to_owned(), root: self.root, class });
-        Creation { body, blobs: Vec::new(), id }
+        Creation { body, blobs: Vec::new(), id, secret: None }
     }
 
     /// A key with `data` in a keyring, sealed as the keyring's class asks.
@@ -219,6 +221,6 @@ impl Maker<'_> {
         };
         let version = WrappedVersion { version, generation, ciphertext: hash(&ciphertext) };
         let body = Body::CreateKey(NewKey { nonce, keyring, name: name.to_owned(), version });
-        Creation { body, blobs: vec![ciphertext], id }
+        Creation { body, blobs: vec![ciphertext], id, secret: None }
     }
 }

@@ -343,6 +343,7 @@ impl Run {
         } else {
             maker.quorum(namespace, name, &mut world.rng)
         };
+        world.plant_creation(&made);
         if self.say_at(node, &made.body, made.blobs) {
             self.keyrings.push((made.id, leased));
             self.count("keyrings");

@@ -83,22 +83,24 @@ impl World {
         let doomed = self.nodes[node].running.is_none() || reach != Reach::Everything;
         let mut stored = Vec::new();
         for write in &step.batch.writes {
+            self.search_write(node, write);
             if let Write::Statement { id, bytes, .. } = write {
                 self.trace.event(self.at, "write", node, &[id.as_bytes()]);
-                if self.leaks(bytes) {
-                    self.violation(format!("n{} writes a planted secret", node + 1));
-                }
                 if reach == Reach::Everything {
                     stored.push((*id, bytes.clone()));
                 }
             }
         }
+        let erased = self.to_erase(node, &step.batch.writes);
         let disk = &mut self.nodes[node].disk;
         let written: Result<_, std::convert::Infallible> = step.batch.persist(|writes| {
             disk.write(writes, reach);
             Ok(())
         });
         let Ok(durable) = written;
+        if reach == Reach::Everything {
+            self.check_erased(node, &erased);
+        }
         for (id, bytes) in stored {
             self.saw(Seen::Stored { node, id, bytes: &bytes });
         }
@@ -128,6 +130,7 @@ impl World {
             }
             Effect::Warn(what) => {
                 self.trace.event(self.at, "warn", node, &[what.as_bytes()]);
+                self.search(node, "warns of", what.as_bytes());
                 for fault in
                     ["to another state", "sent garbage", "unreadable", "no statement", "too much", "may not hold"]
                 {
@@ -145,6 +148,7 @@ impl World {
     fn leases_seen(&mut self, node: usize, view: &View) {
         let before = self.nodes[node].view().cloned();
         for ((tenant, keyring), lease) in &view.leases {
+            self.canaries.plant("a generation's secret", lease.secret.expose_secret().expose_secret());
             let old = before.as_ref().and_then(|view| view.leases.get(&(*tenant, *keyring)));
             if old.is_none_or(|old| old.expires < lease.expires) {
                 let expires = lease.expires;
@@ -166,6 +170,9 @@ impl World {
             self.saw(Seen::Acknowledged { node, document, statements: &done.statements });
         }
         self.trace.event(self.at, if result.is_ok() { "reply" } else { "error" }, node, &[&to.0.to_be_bytes()]);
+        if let Err(error) = &result {
+            self.search(node, "answers with", format!("{error} {error:?}").as_bytes());
+        }
         self.outcomes.insert(Handle(to.0), Outcome::Submitted(result));
     }
 

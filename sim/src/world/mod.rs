@@ -24,6 +24,7 @@ use keymesh_wire::time::{Boot, Millis};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+use crate::canary::Canaries;
 use crate::custodian::Job;
 use crate::disk::{Disk, Reach};
 use crate::draw;
@@ -37,6 +38,7 @@ mod checks;
 mod cores;
 mod links;
 mod lives;
+mod secrets;
 
 /// How many inputs a node takes in before one write.
 const GROUP: usize = 8;
@@ -129,7 +131,7 @@ pub struct World {
     acknowledged: BTreeMap<StatementId, (usize, DocumentId)>,
     sent: BTreeMap<u64, (usize, DocumentId)>,
     violations: Vec<String>,
-    canaries: Vec<Vec<u8>>,
+    canaries: Canaries,
     /// What is known from outside.
     pub watch: Watch,
 }
@@ -154,7 +156,7 @@ impl World {
         let places = nodes.iter().enumerate().map(|(place, node)| (node.id(), place)).collect();
         let mut trace = Trace::default();
         trace.event(0, "seed", 0, &[&seed.to_be_bytes()]);
-        Self {
+        let mut world = Self {
             rng,
             trace,
             network,
@@ -169,9 +171,11 @@ impl World {
             acknowledged: BTreeMap::new(),
             sent: BTreeMap::new(),
             violations: Vec::new(),
-            canaries: Vec::new(),
+            canaries: Canaries::default(),
             watch: Watch::default(),
-        }
+        };
+        world.plant_nodes();
+        world
     }
 
     /// Virtual milliseconds since the beginning.
@@ -211,11 +215,6 @@ impl World {
         for wrong in self.watch.see(self.at, &seen) {
             self.violation(wrong);
         }
-    }
-
-    /// From now on these secret bytes must appear in no frame and on no disk.
-    pub fn plant(&mut self, secret: &[u8]) {
-        self.canaries.push(secret.to_vec());
     }
 
     /// The tenant's state as a node sees it.

@@ -1,0 +1,132 @@
+//! Which secrets of a run are planted, and where they are searched for (I1, I10).
+
+use keymesh_mesh::replica::Write;
+
+use super::*;
+use crate::people::Creation;
+
+impl World {
+    /// From now on this data key must be seen nowhere but at whom it is released to.
+    pub fn plant(&mut self, secret: &[u8]) {
+        self.plant_as("a data key", secret);
+    }
+
+    /// As [`World::plant`], for any secret, with a name for it.
+    pub fn plant_as(&mut self, what: &str, secret: &[u8]) {
+        self.canaries.plant(what, secret);
+    }
+
+    /// Plants what somebody's key consists of. `whose` ends like `ann's`.
+    pub fn plant_identity(&mut self, whose: &str, identity: &Identity) {
+        if !self.canaries.knows(identity.expose_seed()) {
+            self.canaries.plant(format!("{whose} seed"), identity.expose_seed());
+            self.canaries.plant(format!("{whose} sealing secret"), identity.sealing().expose_secret().expose_secret());
+        }
+    }
+
+    /// Plants what is secret about something that was created.
+    pub fn plant_creation<I>(&mut self, creation: &Creation<I>) {
+        if let Some(secret) = &creation.secret {
+            self.canaries.plant("a generation's secret", secret.expose_secret().expose_secret());
+        }
+    }
+
+    pub(super) fn plant_nodes(&mut self) {
+        for node in 0..self.nodes.len() {
+            let identity = self.nodes[node].identity.clone();
+            self.plant_identity(&format!("n{}'s", node + 1), &identity);
+        }
+    }
+
+    /// A planted secret in what a node does is a violation.
+    pub(crate) fn search(&mut self, node: usize, does: &str, bytes: &[u8]) {
+        if let Some(found) = self.canaries.find(bytes) {
+            self.violation(format!("I1: n{} {does} {found}", node + 1));
+        }
+    }
+
+    /// Searches what a node is about to write, and plants the share in it: from then on it may lie in this node's slot of
+    /// this name and nowhere else.
+    pub(super) fn search_write(&mut self, node: usize, write: &Write) {
+        match write {
+            Write::Statement { bytes, .. } => self.search(node, "writes", bytes),
+            Write::Blob { bytes, .. } => self.search(node, "writes", bytes),
+            Write::Audit(record) => self.search(node, "records", &record.to_payload()),
+            Write::Share { slot, share } => {
+                let share = share.expose_secret();
+                let Some(scalar) = share.last_chunk::<32>() else {
+                    return self.violation(format!("n{} writes a share of {} bytes", node + 1, share.len()));
+                };
+                let name = format!("n{}'s share in {slot}", node + 1);
+                self.canaries.plant(name.as_str(), scalar);
+                if let Some(found) = self.canaries.find(share)
+                    && found.what != name
+                {
+                    self.violation(format!("I1: n{} writes into {slot} {found}", node + 1));
+                }
+            }
+            Write::EraseBlob { .. } => {}
+        }
+    }
+
+    /// The ciphertexts that a node is about to erase.
+    pub(super) fn to_erase(&self, node: usize, writes: &[Write]) -> Vec<Vec<u8>> {
+        let gone: BTreeSet<_> = writes
+            .iter()
+            .filter_map(|write| match write {
+                Write::EraseBlob { document, hash } => Some((*document, *hash)),
+                Write::Statement { .. } | Write::Blob { .. } | Write::Share { .. } | Write::Audit(_) => None,
+            })
+            .collect();
+        if gone.is_empty() {
+            return Vec::new();
+        }
+        let blobs = self.nodes[node].disk.stored().blobs;
+        blobs.into_iter().filter(|(document, hash, _)| gone.contains(&(*document, *hash))).map(|(.., b)| b).collect()
+    }
+
+    /// I10: erased bytes lie nowhere on the disk any more, in no freed page either.
+    pub(super) fn check_erased(&mut self, node: usize, erased: &[Vec<u8>]) {
+        for bytes in erased {
+            if self.nodes[node].disk.contains(bytes) {
+                self.violation(format!("I10: n{} keeps what it erased", node + 1));
+            }
+        }
+    }
+
+    /// Looks for planted secrets in everything that is left of a run: the timeline, warnings, and all disks.
+    pub fn check_secrets(&mut self) {
+        let mut wrong = Vec::new();
+        for (at, line) in self.trace.timeline() {
+            if let Some(found) = self.canaries.find(line.as_bytes()) {
+                wrong.push(format!("I1: the timeline shows {found} at {at} ms"));
+            }
+        }
+        for (place, node) in self.nodes.iter().enumerate() {
+            let stored = node.disk.stored();
+            let files = stored.statements.iter().chain(stored.blobs.iter().map(|(.., bytes)| bytes));
+            let records: Vec<Vec<u8>> = node.disk.audit().iter().map(|record| record.to_payload()).collect();
+            for bytes in files.chain(&records) {
+                if let Some(found) = self.canaries.find(bytes) {
+                    wrong.push(format!("I1: on n{}'s disk lies {found}", place + 1));
+                }
+            }
+            for (slot, share) in &stored.shares {
+                let found = self.canaries.find(share.expose_secret());
+                let own = format!("n{}'s share in {slot}", place + 1);
+                if found.as_ref().is_none_or(|found| found.what != own) {
+                    wrong.push(format!("I1: in n{}'s slot {slot} lies {found:?}", place + 1));
+                }
+            }
+        }
+        wrong.into_iter().for_each(|wrong| self.violation(wrong));
+    }
+
+    /// I10: what a node shows of its core and its view when it is printed holds no planted secret.
+    pub fn check_printed(&mut self, node: usize) {
+        let printed = self.nodes[node].running.as_ref().map(|running| format!("{running:?}")).unwrap_or_default();
+        if let Some(found) = self.canaries.find(printed.as_bytes()) {
+            self.violation(format!("I10: n{} printed shows {found}", node + 1));
+        }
+    }
+}
