@@ -25,3 +25,9 @@ pub mod system;
 mod timed;
 mod tls;
 pub mod volume;
+
+// An agent that can be made to go wrong on purpose must not exist.
+const _: () = assert!(
+    !keymesh_wire::mutant::COMPILED_IN && !keymesh_custody::mutant::COMPILED_IN,
+    "an agent must not be compiled with the feature `mutants`"
+);

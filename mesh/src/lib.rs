@@ -3,6 +3,7 @@
 pub mod custody;
 pub mod evidence;
 pub mod materialise;
+pub mod mutant;
 pub mod policy;
 pub mod release;
 pub mod replica;

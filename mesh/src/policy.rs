@@ -33,6 +33,8 @@ use cedar_policy::{Authorizer, Decision, Request, Response};
 use keymesh_wire::body::Scope;
 use keymesh_wire::ids::StatementId;
 
+use crate::mutant::{self, Mutant};
+
 pub use request::{Action, PolicyRequest, Subject, Target};
 pub use text::{POLICIES, Policy, PolicyError, forbids, weakens};
 
@@ -93,7 +95,8 @@ pub fn evaluate_prepared(scopes: &[ScopeHeads<'_>], action: Action, subject: &Su
                 (Outcome { failed: None, forbidden: None, permitted: None }, None) => withholding.push(*statement),
             }
         }
-        if !scope.heads.is_empty() && in_this_scope.len() == scope.heads.len() {
+        let every_head = in_this_scope.len() == scope.heads.len() || mutant::is(Mutant::AnyHeadPermits);
+        if !scope.heads.is_empty() && every_head {
             permitting.append(&mut in_this_scope);
         }
     }
@@ -123,7 +126,8 @@ impl<'a> Outcome<'a> {
         let response = stacker::maybe_grow(EVALUATION_STACK, 2 * EVALUATION_STACK, || {
             Authorizer::new().is_authorized(request, set, target.entities())
         });
-        if let Some(failure) = response.diagnostics().errors().map(ToString::to_string).min() {
+        let failure = response.diagnostics().errors().map(ToString::to_string).min();
+        if let Some(failure) = failure.filter(|_| !mutant::is(Mutant::PolicyErrorPermits)) {
             return Self { failed: Some(failure), ..Self::default() };
         }
         let rule = first_rule(policy, &response);

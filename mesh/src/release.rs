@@ -20,6 +20,7 @@ use keymesh_wire::secret::SecretBytes;
 use keymesh_wire::suite::Suite;
 use keymesh_wire::time::{Now, Wall};
 
+use crate::mutant::{self, Mutant};
 use crate::policy::{self, Action};
 use crate::state::tenant::{Key, Keyring};
 use crate::view::{BoundAgent, Lease, TenantView, View, class_name, releasable};
@@ -106,7 +107,7 @@ pub enum GrantError {
 impl Grant {
     /// Opens the data key, now that the record is durable, if it is still permitted on the current `view`.
     pub fn open(self, _recorded: &Recorded, view: &View, now: Now) -> Result<SecretBytes, GrantError> {
-        if now.boot >= self.lease.expires {
+        if now.boot >= self.lease.expires && !mutant::is(Mutant::LeaseOutlivesSuspend) {
             return Err(GrantError::LeaseEnded);
         }
         let lessee = view.tenant(&self.request.tenant).is_some_and(|tenant| may_lease(view, tenant, &view.me));
@@ -232,12 +233,15 @@ fn release(
         return Ok(Decision::Elsewhere { why: "the key's ciphertext has not arrived here yet" });
     };
     let lease = view.leases.get(&(request.tenant, permitted.keyring_id));
-    let Some(lease) =
-        lease.filter(|lease| now.boot < lease.expires && lease.generation == permitted.version.generation)
-    else {
+    let Some(lease) = lease.filter(|lease| {
+        let lasts = now.boot < lease.expires || mutant::is(Mutant::LeaseOutlivesSuspend);
+        lasts && lease.generation == permitted.version.generation
+    }) else {
         return Ok(Decision::NeedLease { keyring: permitted.keyring_id });
     };
-    record.outcome = Outcome::Allowed;
+    if !mutant::is(Mutant::AuditAfterKey) {
+        record.outcome = Outcome::Allowed;
+    }
     record.custodians.clone_from(&lease.custodians);
     Ok(Decision::Release(Grant {
         request: ReleaseRequest { version: Some(permitted.version.version), ..request.clone() },

@@ -16,6 +16,7 @@ use keymesh_wire::suite::Level;
 use keymesh_wire::time::{Boot, Millis};
 
 use crate::evidence::{EvidenceRoots, PinnedCertificate};
+use crate::mutant::{self, Mutant};
 use crate::policy::{Action, Policy, PolicyRequest, ScopeHeads, Subject, Target};
 use crate::state::tenant::{Claim, Keyring, TenantState};
 
@@ -260,6 +261,7 @@ pub fn class_name(class: &CustodyClass) -> &'static str {
 pub fn releasable(state: KeyState) -> bool {
     match state {
         KeyState::Active => true,
-        KeyState::Suspended | KeyState::Deactivated | KeyState::Compromised | KeyState::Destroyed => false,
+        KeyState::Suspended => mutant::is(Mutant::SuspendedKeyReleased),
+        KeyState::Deactivated | KeyState::Compromised | KeyState::Destroyed => false,
     }
 }

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 use crate::capsule::{OpenFailure, VerifiedCapsule};
+use crate::mutant;
 use crate::partial::{Partial, PartialError};
 use crate::secret::SecretPoint;
 use crate::share::RootPublic;
@@ -106,6 +107,7 @@ pub fn combine<C: Suite>(
     for (place, offer) in offers.iter().enumerate() {
         let partial = offer.partial;
         let checked = match publics.get(partial.committee()) {
+            Some(_) if mutant::takes_unproven() => Ok(()),
             Some(public) => partial.verify(public, capsule, offer.binding),
             None => Err(PartialError::ForeignRoot),
         };

@@ -39,6 +39,7 @@ mod committee;
 mod dkg;
 pub mod epochs;
 mod hash;
+pub mod mutant;
 mod partial;
 mod rng;
 mod secret;

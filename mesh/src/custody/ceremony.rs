@@ -25,6 +25,7 @@ use keymesh_wire::time::{Boot, Millis};
 use rand_core::CryptoRng;
 
 use super::message::{CeremonyContent, CeremonyMessage};
+use crate::mutant::{self, Mutant};
 
 /// How often a member repeats its messages while the ceremony is not over. The first time it is much sooner: whoever has
 /// not heard of the last endorsement yet when the first messages come drops them.
@@ -308,7 +309,9 @@ impl Ceremony {
             })
             .collect();
         let all = self.others().all(|member| self.finished.get(&member) == Some(&outcome.transcript));
-        if !all {
+        let some = self.finished.len() + 1 >= usize::from(self.plan.spec.threshold);
+        let enough = all || (some && mutant::is(Mutant::RootAttestedEarly));
+        if !enough {
             return warnings;
         }
         self.settled = true;

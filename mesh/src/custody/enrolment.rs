@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use super::message::{Refusal, RefusalCode};
 use super::partial::no;
 use crate::evidence::{Evidence, fits_ticket};
+use crate::mutant::{self, Mutant};
 use crate::state::tenant::{Claim, TenantState};
 use crate::view::View;
 
@@ -80,7 +81,9 @@ fn enrol(
     if let Some(enrolment) = state.enrolments.get(&shown.instance) {
         // The fixed claim counts before this custodian's own vote, which may have been for a key that lost.
         let mine = || enrolment.claims.iter().find(|claim| claim.votes.contains(&view.me));
-        if let Some(claim) = enrolment.holder().or_else(mine) {
+        let first = enrolment.holder().or_else(mine);
+        let known = first.filter(|claim| claim.agent == request.agent || !mutant::is(Mutant::TwoKeysOneInstance));
+        if let Some(claim) = known {
             record.launched_by = Some(claim.facts.launched_by.clone());
             if claim.agent != request.agent {
                 let reason = format!("alarm: the instance is bound to {}, another key asks for it", claim.agent);

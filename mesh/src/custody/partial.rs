@@ -20,6 +20,7 @@ use keymesh_wire::time::{Millis, Now, Wall};
 use rand_core::CryptoRng;
 
 use super::message::{LeaseRequest, Refusal, RefusalCode, SealedPart};
+use crate::mutant::{self, Mutant};
 use crate::release::{Recorded, ReleaseRequest, is_still_permitted, may_lease, permit};
 use crate::view::{HeldShare, TenantView, View};
 
@@ -68,7 +69,7 @@ fn check_lessee(view: &View, tenant: &TenantView, lessee: &NodeId, denials: &[u8
     if !may_lease(view, tenant, lessee) {
         return Err(no(RefusalCode::Refused, "the node may not lease for this tenant"));
     }
-    if tenant.denials != *denials {
+    if tenant.denials != *denials && !mutant::is(Mutant::DenialsNotCompared) {
         return Err(no(RefusalCode::DenialsDiffer, "the node knows other denials than this custodian"));
     }
     Ok(())
@@ -161,6 +162,7 @@ fn finish(
 
 fn fresh(view: &View, issued: Wall, now: Now) -> Result<Wall, Refusal> {
     let life = Millis(limits::REQUEST_LIFE_MS);
+    let now = if mutant::is(Mutant::PeerClockTrusted) { Now { wall: issued, ..now } } else { now };
     if issued.distance(now.wall) > view.clock_tolerance {
         let differs = issued.distance(now.wall);
         let reason = format!("the clocks differ by {differs}, at most {} is tolerated", view.clock_tolerance);
@@ -274,7 +276,7 @@ fn grant(view: &View, tenant: &TenantView, asked: Asked) -> Result<PartialGrant,
     if shares.is_empty() {
         return Err(not_ready("this node holds no share of the root"));
     }
-    if !view.counts(state, &view.me) {
+    if !view.counts(state, &view.me) && !mutant::is(Mutant::RemovedNodeContributes) {
         return Err(not_ready("this node is not admitted, or not placed by the tenant"));
     }
     Ok(PartialGrant {

@@ -24,6 +24,7 @@ use x509_cert::spki::AlgorithmIdentifierOwned;
 
 use super::certificate::PinnedCertificate;
 use super::{AwsDocument, EvidenceError, ber};
+use crate::mutant::{self, Mutant};
 
 /// The longest base64 text taken, in bytes. Real documents have about 1,500.
 pub const DOCUMENT_LIMIT: usize = 16 * 1024;
@@ -58,7 +59,8 @@ pub fn verify(pkcs7_base64: &[u8], pinned: &[PinnedCertificate]) -> Result<AwsDo
     let signed_digest = attribute(attributes, MESSAGE_DIGEST, "messageDigest")?
         .decode_as::<OctetStringRef<'_>>()
         .map_err(|_| EvidenceError::Malformed { part: "messageDigest" })?;
-    if signed_digest.as_bytes() != digest(&SHA256, content).as_ref() {
+    let matches = signed_digest.as_bytes() == digest(&SHA256, content).as_ref();
+    if !matches && !mutant::is(Mutant::RelayBelieved) {
         return Err(EvidenceError::DigestMismatch);
     }
     algorithm_protection(attributes)?;
@@ -221,5 +223,8 @@ fn check_signature<'a>(
     }
     // RFC 5652 section 5.4: what is signed is the DER of the attributes as a SET OF, not with their implicit tag.
     let message = attributes.to_der().map_err(|_| EvidenceError::Malformed { part: "signedAttrs" })?;
-    named.find(|pinned| pinned.signed(&message, signer.signature.as_bytes())).ok_or(EvidenceError::BadSignature)
+    let signed = |pinned: &&PinnedCertificate| {
+        pinned.signed(&message, signer.signature.as_bytes()) || mutant::is(Mutant::RelayBelieved)
+    };
+    named.find(signed).ok_or(EvidenceError::BadSignature)
 }

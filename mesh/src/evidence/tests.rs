@@ -61,6 +61,21 @@ fn altered_content_is_not_the_signed_digest() {
 }
 
 #[test]
+#[cfg(feature = "mutants")]
+fn only_a_mutant_believes_a_relay_that_altered_the_document() {
+    use crate::mutant::{Mutant, with};
+    let mut altered = message(DOCUMENT);
+    altered.content = DOCUMENT.replace("eu-west-1a", "eu-west-1b").into_bytes();
+    let impostor = Signer::new(KeySize::Rsa2048, 1);
+    let mut forged = Message::new(&impostor, DOCUMENT);
+    forged.plain_der = true;
+    for message in [altered, forged] {
+        assert!(check(&message).is_err());
+        assert!(with(Some(Mutant::RelayBelieved), || check(&message)).is_ok());
+    }
+}
+
+#[test]
 fn an_altered_signature_or_attribute_is_a_bad_signature() {
     let good = message(DOCUMENT);
     let bytes = good.bytes();

@@ -19,6 +19,7 @@ use super::step::{Channel, Effect, Step, Write};
 use super::{Replica, assemble};
 use crate::custody::lease::Progress;
 use crate::custody::message::{Answer, CeremonyMessage, CustodyMessage, RefusalCode, Verdict};
+use crate::mutant::{self, Mutant};
 use crate::spread::{Action, Holdings};
 use crate::state::Document;
 use crate::state::document::made_somebody;
@@ -218,6 +219,10 @@ impl Replica {
             id: statement.id(),
             bytes: statement.bytes().to_vec(),
         });
+        if mutant::is(Mutant::WitnessBeforeDenial) && matches!(statement.body(), Some(Body::Revoke(_))) {
+            let last = step.batch.writes.len() - 1;
+            self.late.put_off(&mut step.batch.writes, last);
+        }
         self.spread.inserted(statement, from, &self.library, now.boot, rng)
     }
 
@@ -299,6 +304,7 @@ impl Replica {
             .ok_or_else(|| WireError::new(Code::NotServedHere, "this node does not hold the tenant's document"))?;
         if let Some(enrolment) = state.enrolments.get(&vote.facts.instance)
             && let Some(mine) = enrolment.claims.iter().find(|claim| claim.votes.contains(&self.me))
+            && (mine.agent == vote.agent || !mutant::is(Mutant::TwoKeysOneInstance))
         {
             let same = mine.agent == vote.agent;
             return if same { Ok(Submitted { statements: Vec::new() }) } else { Err(refused()) };

@@ -7,6 +7,7 @@ use keymesh_wire::body::Body;
 use keymesh_wire::ids::{BlobHash, DocumentId, MeshId, NodeId, StatementId};
 use keymesh_wire::statement::Checked;
 
+use crate::mutant::{self, Mutant};
 use crate::spread::Holdings;
 use crate::state::{Document, DocumentState};
 use crate::view::Blobs;
@@ -149,7 +150,9 @@ impl Holdings for Library {
         self.is_member(peer)
             && self.documents.get(document).is_some_and(|document| match &**document.state() {
                 DocumentState::Mesh(_) => true,
-                DocumentState::Tenant(tenant) => tenant.nodes.contains_key(peer),
+                DocumentState::Tenant(tenant) => {
+                    tenant.nodes.contains_key(peer) || mutant::is(Mutant::PlacementNotAsked)
+                }
             })
     }
 
@@ -187,6 +190,11 @@ impl Holdings for Library {
         let Some(tenant) = self.documents.get(document).and_then(Document::tenant) else { return Vec::new() };
         let here = self.blobs.get(document);
         let held = |hash: &BlobHash| here.is_some_and(|blobs| blobs.contains_key(hash));
-        tenant.wanted_blobs().into_iter().filter(|hash| !held(hash)).collect()
+        let mut wanted = tenant.wanted_blobs();
+        if mutant::is(Mutant::DestroyedHashReadmitted) {
+            let versions = tenant.keys.values().flat_map(|key| &key.versions);
+            wanted.extend(versions.map(|version| version.wrapped.ciphertext));
+        }
+        wanted.into_iter().filter(|hash| !held(hash)).collect()
     }
 }

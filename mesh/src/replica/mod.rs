@@ -27,6 +27,7 @@ use rand_core::CryptoRng;
 
 use crate::custody::ceremony::{Ceremonies, parse_slot};
 use crate::custody::lease::Asking;
+use crate::mutant::{self, Mutant, Shelf};
 use crate::spread::{Holdings, Spread, SpreadLimits};
 use crate::state::tenant::TenantState;
 use crate::state::{Document, DocumentState};
@@ -110,6 +111,7 @@ pub struct Replica {
     view: Arc<View>,
     view_changed: bool,
     refolded: BTreeSet<DocumentId>,
+    late: Shelf<Write>,
 }
 
 impl Replica {
@@ -145,6 +147,7 @@ impl Replica {
             members: Arc::default(),
             view_changed: true,
             refolded: BTreeSet::new(),
+            late: Shelf::new(),
             config,
         };
         replica.load_statements(&stored.statements)?;
@@ -165,7 +168,11 @@ impl Replica {
     fn load_statements(&mut self, envelopes: &[Vec<u8>]) -> Result<(), RestoreError> {
         let mut open = Vec::with_capacity(envelopes.len());
         for bytes in envelopes {
-            open.push(Checked::from_bytes(bytes)?);
+            let statement = Checked::from_bytes(bytes)?;
+            if mutant::is(Mutant::DenialDroppedOnRestart) && matches!(statement.body(), Some(Body::Revoke(_))) {
+                continue;
+            }
+            open.push(statement);
         }
         // Whole documents first: a tenant may have placed this node after its genesis.
         let mut documents: BTreeMap<DocumentId, Vec<Checked>> = BTreeMap::new();
@@ -182,7 +189,7 @@ impl Replica {
                 None => orphans += 1,
             }
         }
-        if orphans > 0 {
+        if orphans > 0 && !mutant::is(Mutant::DenialDroppedOnRestart) {
             return Err(RestoreError::Orphans(orphans));
         }
         if !self.library.holds(&self.config.mesh.into()) {
@@ -194,10 +201,14 @@ impl Replica {
     /// Takes one input.
     pub fn step(&mut self, now: Now, rng: &mut impl CryptoRng, input: Input) -> Step {
         let mut step = Step::default();
+        self.late.give_back(&mut step.batch.writes);
         match input {
             Input::Submit { statements, blobs, reply } => {
                 let result = self.submit(&statements, blobs, now, rng, &mut step);
                 self.settle(now, rng, &mut step);
+                if mutant::is(Mutant::AckBeforeFsync) {
+                    self.late.put_off(&mut step.batch.writes, 0);
+                }
                 step.effects.push(Effect::Reply { to: reply, result });
                 return step;
             }

@@ -19,6 +19,7 @@ use super::{ASK_AGAIN, Replica};
 use crate::custody::ceremony::{Ceremony, CeremonyPlan, Outcome, parse_slot};
 use crate::custody::lease::Asking;
 use crate::custody::message::CustodyMessage;
+use crate::mutant::{self, Mutant};
 use crate::state::tenant::RootCommittee;
 use crate::state::{Document, DocumentState, TenantState};
 use crate::view::{HeldShare, Lease, TenantView, View};
@@ -332,7 +333,7 @@ impl Replica {
         &mut self,
         request: RequestId,
         place: (TenantId, KeyringId),
-        lease: Lease,
+        mut lease: Lease,
         now: Now,
         rng: &mut impl CryptoRng,
         step: &mut Step,
@@ -345,6 +346,15 @@ impl Replica {
         record.class = Some("leased".to_owned());
         record.custodians.clone_from(&lease.custodians);
         step.batch.writes.push(Write::Audit(Box::new(record)));
+        if mutant::is(Mutant::LeaseBeforeRecord) {
+            let last = step.batch.writes.len() - 1;
+            self.late.put_off(&mut step.batch.writes, last);
+        }
+        if mutant::is(Mutant::LeaseFromAnswer)
+            && let Some(span) = self.tenant_state(&tenant).and_then(|state| lease_span(state, &keyring))
+        {
+            lease.expires = now.boot.plus(span);
+        }
         // The new lease starts unused: it is renewed only if releases use it.
         lease.used.store(false, Ordering::Relaxed);
         self.leases.insert(place, Arc::new(lease));

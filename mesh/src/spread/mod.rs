@@ -27,7 +27,7 @@ mod waiting;
 mod wants;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

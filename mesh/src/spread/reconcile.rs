@@ -22,6 +22,7 @@ use super::message::{LACKING, LIST, Message, SaltedId, Summary, Told};
 use super::peek::causal_order;
 use super::salted::{SaltHalf, Salted, Sides};
 use super::{Action, Holdings, Lag, Misbehaviour, Spread, Step};
+use crate::mutant::{self, Mutant};
 
 /// Sessions at a time that one peer may make this node answer, and that this node begins with one peer.
 const SESSIONS_PER_PEER: usize = 2;
@@ -378,6 +379,9 @@ impl Spread {
             side.set_initiator();
             side.reconcile_with_ids(ranges, &mut have_now, &mut lack_now)
         });
+        if mutant::is(Mutant::ReconciliationEndsEarly) && matches!(next, Ok(None)) {
+            (have_now, lack_now) = (Vec::new(), Vec::new());
+        }
         have.extend(have_now);
         lack.extend(lack_now.into_iter().map(|id| SaltedId(id.to_bytes())).take(LACKING + 1));
         // One more than fits is enough to know that it does not fit.

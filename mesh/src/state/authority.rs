@@ -32,6 +32,7 @@ use keymesh_wire::ids::{KeyringId, NamespaceId, NodeId, PrincipalId, StatementId
 use keymesh_wire::statement::Checked;
 
 use super::graph::{Graph, Index};
+use crate::mutant::{self, Mutant};
 
 /// The point from which a question is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +119,7 @@ enum Denial {
 impl Denial {
     fn voids(self, body: Option<&Body>) -> bool {
         match self {
-            Self::Removal => true,
+            Self::Removal => !mutant::is(Mutant::BackdatedActCounted),
             Self::Suspension => !matches!(body, Some(Body::SuspendAdmin(_))),
             // What a custodian attested of a root stays: others' ciphertexts are sealed to it, and it attests no right.
             Self::Displacement => body.is_none_or(|body| {
@@ -429,12 +430,18 @@ impl<'g> Authority<'g> {
     fn support_at(&self, index: Index, at: At) -> Support {
         let author = |index: Index| self.graph.entries()[index].statement.author();
         let mut persons = BTreeSet::from([author(index)]);
+        let mut voices = 1;
         for endorsement in self.index.endorse.get(&index).into_iter().flatten() {
             if self.valid[*endorsement] && self.sees(at, *endorsement) {
                 persons.insert(author(*endorsement));
+                voices += 1;
             }
         }
-        Support { persons, required: self.required.get(&index).copied().unwrap_or(1) }
+        let mut required = self.required.get(&index).copied().unwrap_or(1);
+        if mutant::is(Mutant::EndorsementCountedTwice) && voices >= required {
+            required = required.min(persons.len());
+        }
+        Support { persons, required }
     }
 
     fn effective(&self, index: Index, at: At) -> bool {
@@ -513,7 +520,8 @@ impl<'g> Authority<'g> {
                 .index
                 .revoke_grant
                 .iter()
-                .filter(move |(_, who, what, place)| (who, what, place) == (principal, role, scope));
+                .filter(move |(_, who, what, place)| (who, what, place) == (principal, role, scope))
+                .filter(|(gone, ..)| !mutant::is(Mutant::GrantBeatsRevoke) || self.graph.precedes(*index, *gone));
             self.effective(*index, at)
                 && !self.denied(Some(*index), revocations.map(|(index, ..)| index), at)
                 && !self.is_cut_off(*index, (*principal, *role, *scope), at)
@@ -521,7 +529,8 @@ impl<'g> Authority<'g> {
     }
 
     fn is_admin(&self, principal: &PrincipalId, at: At) -> bool {
-        self.admins(at).contains(principal) && !self.suspended(at).contains(principal)
+        self.admins(at).contains(principal)
+            && (!self.suspended(at).contains(principal) || mutant::is(Mutant::SuspendedAdminGoesOn))
     }
 
     /// Whether `principal` may administer `namespace`: as an admin, or by a grant on it or on one that holds it.
@@ -584,6 +593,7 @@ impl<'g> Authority<'g> {
                     return false;
                 }
                 // A suspended admin may still endorse removals, so that one admin alone cannot silence the others.
+                let at = if mutant::is(Mutant::EndorsementAtTarget) { At::Before(target) } else { at };
                 let may_be_suspended = matches!(proposal, Body::RemoveAdmin(_));
                 self.valid[target]
                     && if may_be_suspended { self.admins(at).contains(&author) } else { self.is_admin(&author, at) }

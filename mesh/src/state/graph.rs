@@ -12,6 +12,8 @@ use keymesh_wire::ids::{DocumentId, StatementId};
 use keymesh_wire::limits;
 use keymesh_wire::statement::Checked;
 
+use crate::mutant::{self, Mutant};
+
 /// A statement's place in the order of entry.
 pub type Index = usize;
 
@@ -111,7 +113,7 @@ impl Graph {
                 None => missing.push(*parent),
             }
         }
-        if !missing.is_empty() {
+        if !missing.is_empty() && !mutant::is(Mutant::ParentsUnchecked) {
             return Insertion::Missing(missing);
         }
         let mut past = Past::default();

@@ -12,7 +12,7 @@ pub mod mesh;
 pub mod tenant;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use document::{Document, DocumentState};
 pub use mesh::MeshState;

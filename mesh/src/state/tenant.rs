@@ -26,6 +26,7 @@ use sha2::{Digest, Sha256};
 use super::authority::Authority;
 use super::document::{Pending, Quarantined};
 use super::graph::Graph;
+use crate::mutant::{self, Mutant};
 
 /// How long a destruction waits before ciphertexts are erased, counted from the latest signed time
 /// of the proposal and of the endorsements behind it.
@@ -83,7 +84,7 @@ impl RootCommittee {
     /// How many custodians must hold a denial before no quorum without one of them and an honest one can exist.
     pub fn denial_quorum(&self) -> usize {
         let (n, t, f) = self.sizes();
-        n - t + 1 + f
+        n - t + usize::from(!mutant::is(Mutant::RevocationOneWitnessEarly)) + f
     }
 
     /// How many votes fix an enrolment: any two such sets share an honest member.

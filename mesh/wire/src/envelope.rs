@@ -12,7 +12,9 @@ use sha2::{Digest, Sha256};
 
 use crate::codec::{self, CodecError};
 use crate::ids::PrincipalId;
+use crate::mutant;
 use crate::sign::{self, Identity};
+use crate::statement::Statement;
 
 /// What an envelope adds to its payload at most: headers, lengths and the signature.
 pub const ENVELOPE_OVERHEAD: usize = 96;
@@ -95,7 +97,8 @@ impl<T: Signable> Verified<T> {
         }
         let payload: T = codec::decode(&encoded, T::LIMIT)?;
         let signer = payload.signer();
-        if !sign::verify(&signer, &message, &envelope.signature) {
+        let forgery_taken = mutant::takes_forgeries() && T::DOMAIN == Statement::DOMAIN;
+        if !sign::verify(&signer, &message, &envelope.signature) && !forgery_taken {
             return Err(EnvelopeError::Signature { signer, domain: T::DOMAIN });
         }
         Ok(Self { digest: digest::<T>(&encoded), payload, bytes: bytes.to_vec() })

@@ -15,6 +15,7 @@ pub mod invite;
 pub mod label;
 pub mod limits;
 pub mod membership;
+pub mod mutant;
 pub mod request;
 pub mod sealing;
 pub mod secret;

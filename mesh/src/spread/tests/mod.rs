@@ -3,4 +3,4 @@
 mod convergence;
 mod golden;
 mod hostile;
-mod net;
+pub(crate) mod net;

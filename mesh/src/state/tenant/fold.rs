@@ -11,6 +11,7 @@ use super::{
     Claim, DESTROY_DELAY, Denial, Enrolment, GrantedRole, Key, KeyVersion, Keyring, Namespace, PolicyHead, Root,
     RootClaim, RootCommittee, TenantState, admins,
 };
+use crate::mutant::{self, Mutant};
 use crate::state::authority::Authority;
 use crate::state::document::{pending, quarantined};
 use crate::state::graph::{Graph, Index};
@@ -42,7 +43,9 @@ impl TenantState {
         };
         let mut valid: Vec<Index> = (0..graph.len()).filter(|index| authority.is_effective(*index)).collect();
         // Folding in the order of ids makes the result one of the set alone.
-        valid.sort_by_key(|index| graph.entries()[*index].statement.id());
+        if !mutant::is(Mutant::FoldedInArrivalOrder) {
+            valid.sort_by_key(|index| graph.entries()[*index].statement.id());
+        }
         state.fold_roots(graph, &valid);
         state.fold_objects(graph, authority, &valid);
         state.fold_keys(graph, &valid);
@@ -201,6 +204,9 @@ impl TenantState {
                     let known = keyrings.contains(&(change.key, change.keyring));
                     if let Some(key) = self.keys.get_mut(&change.key).filter(|_| known) {
                         key.state = key.state.max(change.state);
+                        if mutant::is(Mutant::DeleteLosesToPut) {
+                            key.state = change.state;
+                        }
                         if change.state == KeyState::Destroyed {
                             // The latest clock among those behind it counts: one proposer cannot date the delay away.
                             let stood_behind = valid.iter().map(|index| &graph.entries()[*index].statement);

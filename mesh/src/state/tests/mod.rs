@@ -9,4 +9,4 @@ mod objects;
 mod oracle;
 mod properties;
 mod removal;
-mod story;
+pub(crate) mod story;

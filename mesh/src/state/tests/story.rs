@@ -138,8 +138,13 @@ pub fn mesh_genesis(founders: &[&str], endorsements: u8) -> Checked {
 
 /// A statement that begins a tenant, of which the first admin is the author.
 pub fn tenant_genesis(admins: &[&str], endorsements: u8) -> Checked {
+    tenant_genesis_in(MeshId::from_bytes([7; 32]), admins, endorsements)
+}
+
+/// As [`tenant_genesis`], in this mesh.
+pub fn tenant_genesis_in(mesh: MeshId, admins: &[&str], endorsements: u8) -> Checked {
     let body = Body::TenantGenesis(TenantGenesis {
-        mesh: MeshId::from_bytes([7; 32]),
+        mesh,
         name: "acme".into(),
         admins: admins.iter().map(|name| person(name)).collect(),
         endorsements,
@@ -186,7 +191,8 @@ impl Story {
         Self::begin(mesh_genesis(founders, endorsements))
     }
 
-    fn begin(genesis: Checked) -> Self {
+    /// What a genesis begins.
+    pub fn begin(genesis: Checked) -> Self {
         let (document, id) = (genesis.document(), genesis.id());
         Self { document, genesis: id, people: BTreeMap::new(), statements: vec![genesis], time: 1000 }
     }

@@ -1,0 +1,207 @@
+//! A mesh with a tenant on five nodes whose root three of them guard, as those nodes hold it.
+
+use std::sync::Arc;
+
+use keymesh_custody::{Capsule, Committee, Dkg, DkgMessage, KeyShare, Output, Ristretto, RootPublic, seal};
+use keymesh_wire::body::*;
+use keymesh_wire::ids::{BlobHash, DocumentId, KeyId, KeyringId, MeshId, RootId, TenantId};
+use keymesh_wire::label::{CapsuleLabel, CapsulePurpose, VersionLabel};
+use keymesh_wire::sealing::{self, SealingSecret};
+use keymesh_wire::secret::SecretBytes;
+use keymesh_wire::suite::Suite;
+use keymesh_wire::time::{Boot, Millis, Now, Wall};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use sha2::{Digest, Sha256};
+
+use crate::custody::ceremony::slot_name;
+use crate::replica::{Replica, ReplicaConfig, Stored};
+use crate::state::tests::story::*;
+
+/// The members of the root's committee. Two of them are enough.
+pub(super) const CUSTODIANS: [&str; 3] = ["n1", "n3", "n5"];
+/// How long a lease lasts.
+pub(super) const LEASE: Millis = Millis::seconds(60);
+/// The data key.
+pub(super) const DATA: [u8; 32] = [42; 32];
+/// A little after everything was said.
+pub(super) const NOW: Now = Now { wall: Wall(10_000), boot: Boot(10_000) };
+
+/// Everything there is.
+pub(super) struct Stage {
+    mesh: Story,
+    pub(super) tenant: Story,
+    pub(super) root: RootId,
+    pub(super) public: RootPublic<Ristretto>,
+    pub(super) shares: Vec<KeyShare<Ristretto>>,
+    pub(super) keyring: KeyringId,
+    pub(super) key: KeyId,
+    blobs: Vec<(BlobHash, Vec<u8>)>,
+}
+
+/// How a node introduces itself.
+pub(super) fn card(node: &str) -> NodeCard {
+    NodeCard {
+        node: who(node),
+        sealing: *who(node).as_bytes(),
+        name: node.to_owned(),
+        zone: "aws/a".into(),
+        provider: "aws".into(),
+        mesh: vec!["10.0.0.1:1".into()],
+        door: vec!["10.0.0.1:2".into()],
+    }
+}
+
+fn hash(bytes: &[u8]) -> BlobHash {
+    BlobHash::from_bytes(Sha256::digest(bytes).into())
+}
+
+/// A key generation without a network.
+fn deal(rng: &mut ChaCha20Rng) -> (RootPublic<Ristretto>, Vec<KeyShare<Ristretto>>) {
+    let members: Vec<[u8; 32]> = CUSTODIANS.iter().map(|node| *who(node).as_bytes()).collect();
+    let committee = Committee::new(members.clone(), 2).expect("sound");
+    let indexes: Vec<_> = members.iter().filter_map(|member| committee.index_of(member)).collect();
+    let (mut runs, mut queue) = (Vec::new(), Vec::new());
+    for index in &indexes {
+        let (run, outputs) = Dkg::<Ristretto>::start(committee.clone(), *index, b"test", rng).expect("a member");
+        runs.push(run);
+        queue.extend(outputs.into_iter().map(|output| (*index, output)));
+    }
+    let (mut public, mut shares) = (None, Vec::new());
+    while !queue.is_empty() {
+        let (from, output) = queue.remove(0);
+        let mut deliver = |to: usize, message: DkgMessage<Ristretto>| {
+            let outputs = runs[to].handle(from, message).expect("of this run");
+            queue.extend(outputs.into_iter().map(|output| (indexes[to], output)));
+        };
+        match output {
+            Output::ToAll(broadcast) => {
+                let others = (0..indexes.len()).filter(|to| indexes[*to] != from);
+                others.for_each(|to| deliver(to, DkgMessage::Broadcast(broadcast.clone())));
+            }
+            Output::ToOne { to, sub_share } => deliver(usize::from(to.get()) - 1, DkgMessage::SubShare(sub_share)),
+            Output::Done(done) => {
+                public = Some(done.public);
+                shares.push((from, done.share));
+            }
+            Output::Aborted(abort) => panic!("{abort}"),
+        }
+    }
+    shares.sort_by_key(|(index, _)| index.get());
+    (public.expect("done"), shares.into_iter().map(|(_, share)| share).collect())
+}
+
+impl Stage {
+    /// The usual one: a leased keyring with a key, a policy that permits everything, an agent bound to `i-1`.
+    pub(super) fn new() -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let mut mesh = Story::mesh(&["op"], 1);
+        for node in NODES {
+            mesh.say("op", &Body::AdmitNode(card(node)));
+        }
+        let mut tenant = Story::begin(tenant_genesis_in(mesh.document().into(), &["ann", "bob"], 1));
+        let (public, shares) = deal(&mut rng);
+        let members = CUSTODIANS.iter().map(|node| who(node)).collect();
+        let spec = RootSpec { committees: vec![CommitteeSpec { members, threshold: 2, faults: 1 }] };
+        let (root, _) = tenant.together(&["ann", "bob"], &Body::ProposeRoot(spec));
+        for node in CUSTODIANS {
+            let attestation = RootAttestation {
+                root: root.into(),
+                committee: 0,
+                attempt: 0,
+                epoch: 0,
+                transcript: blob("transcript"),
+                public: public.to_bytes(),
+            };
+            tenant.say(node, &Body::AttestRoot(attestation));
+            tenant.say(node, &vote("agent", "i-1"));
+        }
+        tenant.say("ann", &policy("permit(principal, action, resource);"));
+        let namespace = tenant.namespace("ann", None, "dev");
+
+        let (mesh_id, tenant_id) = (MeshId::from(mesh.document()), TenantId::from(tenant.document()));
+        let keyring = keyring_id(&tenant.document(), &who("ann"), &nonce("volumes"));
+        let secret = SealingSecret::random(&mut rng);
+        let generation = *secret.public().as_bytes();
+        let label = CapsuleLabel {
+            suite: Suite::V1,
+            mesh: mesh_id,
+            tenant: tenant_id,
+            root: root.into(),
+            keyring,
+            purpose: CapsulePurpose::Generation { number: 1, public: generation },
+        };
+        let publics = [public.clone()];
+        let exposed = *secret.expose_secret().expose_secret();
+        let capsule: Capsule<Ristretto> = seal(&label.bytes(), &publics, &exposed, &mut rng).expect("within limits");
+        let capsule = capsule.to_bytes();
+        tenant.say(
+            "ann",
+            &Body::CreateKeyring(NewKeyring {
+                nonce: nonce("volumes"),
+                namespace,
+                name: "volumes".into(),
+                root: root.into(),
+                class: CustodyClass::Leased {
+                    generation: Generation { number: 1, public: generation, capsule: hash(&capsule) },
+                    lease: LEASE,
+                },
+            }),
+        );
+        let key = key_id(&tenant.document(), &who("ann"), &nonce("disk"));
+        let id = version("disk").version;
+        let label = VersionLabel {
+            suite: Suite::V1,
+            mesh: mesh_id,
+            tenant: tenant_id,
+            keyring,
+            generation: 1,
+            key,
+            version: id,
+        };
+        let sealed = sealing::seal_to(&secret.public(), &label.bytes(), &[], &DATA, &mut rng);
+        tenant.say(
+            "ann",
+            &Body::CreateKey(NewKey {
+                nonce: nonce("disk"),
+                keyring,
+                name: "disk".into(),
+                version: WrappedVersion { version: id, generation: 1, ciphertext: hash(&sealed) },
+            }),
+        );
+        let blobs = vec![(hash(&capsule), capsule), (hash(&sealed), sealed)];
+        Self { mesh, tenant, root: root.into(), public, shares, keyring, key, blobs }
+    }
+
+    /// The tenant.
+    pub(super) fn tenant_id(&self) -> TenantId {
+        self.tenant.document().into()
+    }
+
+    /// The mesh.
+    pub(super) fn mesh_id(&self) -> MeshId {
+        self.mesh.document().into()
+    }
+
+    /// A node that starts with everything on its disk.
+    pub(super) fn node(&self, name: &str) -> Replica {
+        let document: DocumentId = self.tenant.document();
+        let said = self.mesh.statements().iter().chain(self.tenant.statements());
+        let place = CUSTODIANS.iter().position(|custodian| *custodian == name);
+        let share = place.map(|place| {
+            let slot = slot_name(&self.root, 0, 0);
+            (slot, SecretBytes::from_vec(self.shares[place].expose().to_vec()))
+        });
+        let stored = Stored {
+            statements: said.map(|statement| statement.bytes().to_vec()).collect(),
+            blobs: self.blobs.iter().map(|(hash, bytes)| (document, *hash, bytes.clone())).collect(),
+            shares: share.into_iter().collect(),
+        };
+        let config = ReplicaConfig {
+            identity: Arc::new(identity(name)),
+            mesh: self.mesh_id(),
+            clock_tolerance: Millis::seconds(30),
+        };
+        Replica::restore(config, stored, NOW, &mut ChaCha20Rng::seed_from_u64(2)).expect("all is there").0
+    }
+}
