@@ -36,6 +36,8 @@ impl Coverage {
             Seen::Stored { .. }
             | Seen::Acknowledged { .. }
             | Seen::Started { .. }
+            | Seen::Asked { .. }
+            | Seen::Recorded { .. }
             | Seen::Network { .. }
             | Seen::Clock { .. }
             | Seen::Decided { .. }

@@ -58,7 +58,8 @@ impl World {
 
     pub(crate) fn recorded(&mut self, node: usize, job: Job) {
         self.search(node, "records", &job.record.to_payload());
-        let recorded = self.nodes[node].disk.record(job.record);
+        let recorded = self.nodes[node].disk.record(job.record.clone());
+        self.saw(Seen::Recorded { node, record: &job.record });
         let now = self.nodes[node].now(self.at());
         match job.then {
             Then::Answer { to, request, verdict } => self.answer(node, &to, request, verdict),
@@ -68,10 +69,10 @@ impl World {
                     Ok(parts) => {
                         self.saw(match purpose {
                             Purpose::Lease { tenant, keyring } => {
-                                Seen::Leased { node, lessee: to, tenant, keyring, now }
+                                Seen::Leased { node, request, lessee: to, tenant, keyring, now }
                             }
                             Purpose::Release { agent, tenant, key } => {
-                                Seen::Contributed { node, agent, tenant, key, now }
+                                Seen::Contributed { node, request, agent, tenant, key, now }
                             }
                         });
                         parts.into_iter().for_each(|part| self.answer(node, &to, request, Verdict::Partial(part)));
@@ -168,7 +169,8 @@ impl World {
         let Some(view) = self.nodes[node].view().cloned() else { return };
         let (decision, record) = decide(&view, now);
         if let Purpose::Release { agent, tenant, key } = purpose {
-            self.saw(Seen::Decided { node, now, agent, tenant, key, release: decision.is_ok(), blind: true });
+            let release = decision.is_ok();
+            self.saw(Seen::Decided { node, now, handle: None, agent, tenant, key, release, blind: true });
         }
         let then = match decision {
             Ok(grant) => Then::Contribute { to: from, request, grant: Box::new(grant), purpose },
@@ -195,6 +197,8 @@ impl World {
     /// An agent asks a node for a key of a leased keyring.
     pub fn release(&mut self, node: usize, request: ReleaseRequest) -> Handle {
         let handle = self.handle();
+        let ReleaseRequest { agent, tenant, key, request: id, .. } = request;
+        self.saw(Seen::Asked { node, handle, request: id, agent, tenant, key });
         if self.nodes[node].running.is_none() {
             self.released(node, handle, Err(Denied::Down));
             return handle;
@@ -212,7 +216,7 @@ impl World {
         if let Decision::Release(_) | Decision::Refuse = decision {
             let ReleaseRequest { agent, tenant, key, .. } = request;
             let release = matches!(decision, Decision::Release(_));
-            self.saw(Seen::Decided { node, now, agent, tenant, key, release, blind: false });
+            self.saw(Seen::Decided { node, now, handle: Some(handle), agent, tenant, key, release, blind: false });
         }
         match decision {
             Decision::Release(grant) => {

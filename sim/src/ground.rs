@@ -10,6 +10,7 @@ use keymesh_wire::time::Millis;
 use rand_core::Rng;
 
 use crate::agents::{Agent, evidence_root};
+use crate::model::{Match, Rule};
 use crate::people::{Creation, Maker, Signer, nonce};
 use crate::world::{Plan, World};
 
@@ -45,6 +46,8 @@ impl Ground {
     /// When that does not come about: nothing else can be looked at then.
     pub fn new(seed: u64, plan: Plan) -> Self {
         let mut world = World::new(seed, plan);
+        let permitted = Match { zone: Some("aws/eu-west-1a".into()), launched_by: Some("deploy".into()) };
+        world.watch.model.policy(POLICY, Rule { permits: vec![permitted], forbids: Vec::new() });
         let mut person = |name| Signer::new(name, &mut world.rng);
         let founders = [person("fay"), person("gus")];
         let admins = [person("ann"), person("bob")];
@@ -199,7 +202,7 @@ impl Ground {
         let mut rng = self.world.rng.clone();
         let creation = self.maker().key(&view, keyring, name, &data, &mut rng);
         self.world.rng = rng;
-        self.world.plant(&data);
+        self.world.plant_key(&creation, &data);
         (self.create(node, creation), data)
     }
 
@@ -223,12 +226,13 @@ impl Ground {
     pub fn finish(&mut self) {
         self.world.check_secrets();
         self.world.check_shares();
+        self.world.check_fields();
         let lost: Vec<StatementId> = (self.world.acknowledged())
             .filter(|(id, _)| (0..self.world.size()).any(|node| !self.world.node(node).disk.has(id)))
             .map(|(id, _)| *id)
             .collect();
         for id in lost {
-            self.world.violation(format!("{id} was acknowledged and is not everywhere"));
+            self.world.violation(format!("I8: {id} was acknowledged and is not everywhere"));
         }
     }
 }

@@ -15,11 +15,13 @@
 
 pub mod agents;
 pub mod canary;
+pub mod checks;
 pub mod coverage;
 mod custodian;
 pub mod disk;
 pub mod draw;
 pub mod ground;
+pub mod model;
 pub mod network;
 pub mod node;
 pub mod people;

@@ -364,10 +364,10 @@ impl Run {
         let (keyring, leased) = known[self.place(known.len())];
         let mut data = [0; 32];
         self.ground.world.rng.fill_bytes(&mut data);
-        self.ground.world.plant(&data);
         let Ground { world, admins, mesh, tenant, .. } = &mut self.ground;
         let maker = Maker { signer: &admins[(world.at() % 2) as usize], mesh: *mesh, tenant: *tenant, root };
         let made = maker.key(&view, keyring, "disk", &data, &mut world.rng);
+        world.plant_key(&made, &data);
         if self.say_at(node, &made.body, made.blobs) {
             self.keys.push(Known { key: made.id, keyring, data, leased });
             self.count("keys");

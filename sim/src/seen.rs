@@ -5,7 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use keymesh_wire::ids::{DocumentId, KeyId, KeyringId, NodeId, PrincipalId, StatementId, TenantId};
+use keymesh_wire::audit::AuditRecord;
+use keymesh_wire::ids::{DocumentId, KeyId, KeyringId, NodeId, PrincipalId, RequestId, StatementId, TenantId};
 use keymesh_wire::time::{Boot, Now};
 
 use crate::world::{Denied, Handle};
@@ -81,12 +82,36 @@ pub enum Seen<'a> {
         /// In words.
         what: &'a str,
     },
+    /// An agent asked a node for a key of a leased keyring.
+    Asked {
+        /// The node's place.
+        node: usize,
+        /// The client's request.
+        handle: Handle,
+        /// The request's id, as audit records name it.
+        request: RequestId,
+        /// The agent.
+        agent: PrincipalId,
+        /// The tenant.
+        tenant: TenantId,
+        /// The key.
+        key: KeyId,
+    },
+    /// An audit record is durable at a node from now on.
+    Recorded {
+        /// The node's place.
+        node: usize,
+        /// The record.
+        record: &'a AuditRecord,
+    },
     /// A node decided on a release or a contribution; the record is about to be written.
     Decided {
         /// The node's place.
         node: usize,
         /// Its clocks.
         now: Now,
+        /// The client's request, for a leased release.
+        handle: Option<Handle>,
         /// The agent.
         agent: PrincipalId,
         /// The tenant.
@@ -113,6 +138,8 @@ pub enum Seen<'a> {
     Contributed {
         /// The node's place.
         node: usize,
+        /// The request.
+        request: RequestId,
         /// The agent.
         agent: PrincipalId,
         /// The tenant.
@@ -126,6 +153,8 @@ pub enum Seen<'a> {
     Leased {
         /// The custodian's place.
         node: usize,
+        /// The request.
+        request: RequestId,
         /// The lessee.
         lessee: NodeId,
         /// The tenant.
@@ -139,6 +168,8 @@ pub enum Seen<'a> {
     LeaseHeld {
         /// The lessee's place.
         node: usize,
+        /// Its clocks.
+        now: Now,
         /// The tenant.
         tenant: TenantId,
         /// The keyring.

@@ -1,6 +1,7 @@
 //! What has to hold of all nodes together.
 
 use super::*;
+use crate::checks::agree;
 
 impl World {
     /// Statements that were acknowledged, with where and for which document.
@@ -8,21 +9,51 @@ impl World {
         self.acknowledged.iter()
     }
 
-    /// I8: what a node acknowledged it has after a restart.
-    pub(super) fn check_acknowledged(&mut self, node: usize) {
-        let lost: Vec<StatementId> = self
-            .acknowledged
-            .iter()
-            .filter(|(id, (at, _))| *at == node && !self.nodes[node].disk.has(id))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in lost {
-            self.violation(format!("n{} acknowledged {id} and lost it", node + 1));
-        }
-        self.check_shares();
+    /// I2, I3: what every running node made of its statements is what the oracle makes of them.
+    pub fn check_states(&mut self) {
+        (0..self.nodes.len()).for_each(|node| self.check_state(node, false));
     }
 
-    /// No node attested a share that is not on its disk, wherever the attestation got to.
+    /// As [`World::check_states`], the descriptive fields included, which no decision rests on.
+    pub fn check_fields(&mut self) {
+        (0..self.nodes.len()).for_each(|node| self.check_state(node, true));
+    }
+
+    /// Now and then one node's state is looked at.
+    pub(super) fn look_around(&mut self) {
+        if self.at < self.next_look {
+            return;
+        }
+        let node = (self.next_look / LOOK) as usize % self.nodes.len();
+        self.next_look = self.at + LOOK;
+        self.check_state(node, false);
+    }
+
+    fn check_state(&mut self, node: usize, fields: bool) {
+        let settled = self.nodes[node].running.as_ref().filter(|running| running.writing.is_none());
+        let Some(running) = settled.filter(|_| self.watch.checks.trusts(node)) else { return };
+        let mut wrong = Vec::new();
+        for status in running.replica.documents() {
+            let Some(document) = running.replica.document(&status.document) else { continue };
+            let id = document.id();
+            let set = self.watch.model.set(&id, document.graph().ids());
+            let facts = set.as_ref().and_then(|set| self.watch.model.meaning(&id, set));
+            let (Some(set), Some(facts)) = (set, facts) else {
+                wrong.push(format!("I8: n{} goes by statements of {id} that are on no disk", node + 1));
+                continue;
+            };
+            let mut found = agree::differences(&facts, document.state());
+            if fields {
+                found.extend(agree::field_differences(&facts, &document.materialise()));
+            }
+            wrong.extend(found.into_iter().map(|what| format!("I2: n{} takes {id} otherwise: {what}", node + 1)));
+            wrong.extend(self.watch.checks.digest(node, id, &set, document.digest()));
+        }
+        self.watch.coverage.count("states compared with the oracle's");
+        wrong.into_iter().for_each(|what| self.violation(what));
+    }
+
+    /// I8: no node attested a share that is not on its disk, wherever the attestation got to.
     pub fn check_shares(&mut self) {
         let mut attested = BTreeSet::new();
         for node in &self.nodes {
@@ -36,7 +67,7 @@ impl World {
         for (author, slot) in attested {
             let Some(place) = self.place(&author) else { continue };
             if !self.nodes[place].disk.has_share(&slot) {
-                self.violation(format!("n{} attested the share in {slot}, which is not on its disk", place + 1));
+                self.violation(format!("I8: n{} attested the share in {slot}, which is not on its disk", place + 1));
             }
         }
     }

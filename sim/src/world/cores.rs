@@ -82,6 +82,7 @@ impl World {
     fn finish(&mut self, node: usize, step: Step, reach: Reach) {
         let doomed = self.nodes[node].running.is_none() || reach != Reach::Everything;
         let mut stored = Vec::new();
+        let mut records = Vec::new();
         for write in &step.batch.writes {
             self.search_write(node, write);
             if let Write::Statement { id, bytes, .. } = write {
@@ -92,6 +93,13 @@ impl World {
             }
         }
         let erased = self.to_erase(node, &step.batch.writes);
+        if reach == Reach::Everything {
+            let audits = step.batch.writes.iter().filter_map(|write| match write {
+                Write::Audit(record) => Some(record.clone()),
+                Write::Statement { .. } | Write::Blob { .. } | Write::EraseBlob { .. } | Write::Share { .. } => None,
+            });
+            records.extend(audits);
+        }
         let disk = &mut self.nodes[node].disk;
         let written: Result<_, std::convert::Infallible> = step.batch.persist(|writes| {
             disk.write(writes, reach);
@@ -103,6 +111,9 @@ impl World {
         }
         for (id, bytes) in stored {
             self.saw(Seen::Stored { node, id, bytes: &bytes });
+        }
+        for record in records {
+            self.saw(Seen::Recorded { node, record: &record });
         }
         if !doomed {
             for effect in step.effects.release(&durable) {
@@ -152,7 +163,8 @@ impl World {
             let old = before.as_ref().and_then(|view| view.leases.get(&(*tenant, *keyring)));
             if old.is_none_or(|old| old.expires < lease.expires) {
                 let expires = lease.expires;
-                self.saw(Seen::LeaseHeld { node, tenant: *tenant, keyring: *keyring, expires });
+                let now = self.nodes[node].now(self.at);
+                self.saw(Seen::LeaseHeld { node, now, tenant: *tenant, keyring: *keyring, expires });
             }
         }
     }

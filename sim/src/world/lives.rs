@@ -61,7 +61,7 @@ impl World {
                     votes: BTreeMap::new(),
                 });
                 self.stepped(node, step);
-                self.check_acknowledged(node);
+                self.check_shares();
             }
             Err(error) => self.violation(format!("n{} does not start from its disk: {error}", node + 1)),
         }

@@ -16,7 +16,7 @@ use keymesh_mesh::state::TenantState;
 use keymesh_wire::api::Submitted;
 use keymesh_wire::body::Body;
 use keymesh_wire::error::WireError;
-use keymesh_wire::ids::{DocumentId, MeshId, NodeId, StatementId, TenantId};
+use keymesh_wire::ids::{DocumentId, KeyId, MeshId, NodeId, StatementId, TenantId};
 use keymesh_wire::secret::{Secret32, SecretBytes};
 use keymesh_wire::sign::Identity;
 use keymesh_wire::statement::Checked;
@@ -30,6 +30,7 @@ use crate::disk::{Disk, Reach};
 use crate::draw;
 use crate::network::{Arrival, Network, Spot, Weather};
 use crate::node::{Doom, Node, Running};
+use crate::people::Creation;
 use crate::seen::{Boundary, Seen};
 use crate::trace::Trace;
 use crate::watch::Watch;
@@ -44,6 +45,8 @@ mod secrets;
 const GROUP: usize = 8;
 /// How long a release waits for a lease, in milliseconds.
 const RELEASE_PATIENCE: u64 = 3_000;
+/// How often some node's state is compared with the oracle's, in milliseconds.
+const LOOK: u64 = 5_000;
 /// From which stream of the seed on nodes have theirs, so that what one node draws moves nothing elsewhere.
 const NODE_STREAMS: u64 = 1 << 32;
 /// How far clocks may differ before requests are refused.
@@ -132,6 +135,7 @@ pub struct World {
     sent: BTreeMap<u64, (usize, DocumentId)>,
     violations: Vec<String>,
     canaries: Canaries,
+    next_look: u64,
     /// What is known from outside.
     pub watch: Watch,
 }
@@ -153,7 +157,10 @@ impl World {
             .collect();
         let spot = |node: &Node| Spot { zone: node.card.zone.clone(), provider: node.card.provider.clone() };
         let network = Network::between(nodes.iter().map(spot).collect(), plan.weather, &mut rng);
-        let places = nodes.iter().enumerate().map(|(place, node)| (node.id(), place)).collect();
+        let mut watch = Watch::default();
+        nodes.iter().enumerate().for_each(|(place, node)| watch.model.node(place, node.id()));
+        let places: BTreeMap<NodeId, usize> =
+            nodes.iter().enumerate().map(|(place, node)| (node.id(), place)).collect();
         let mut trace = Trace::default();
         trace.event(0, "seed", 0, &[&seed.to_be_bytes()]);
         let mut world = Self {
@@ -172,7 +179,8 @@ impl World {
             sent: BTreeMap::new(),
             violations: Vec::new(),
             canaries: Canaries::default(),
-            watch: Watch::default(),
+            next_look: 0,
+            watch,
         };
         world.plant_nodes();
         world
@@ -217,6 +225,14 @@ impl World {
         }
     }
 
+    /// As [`World::plant`], for the data of a key about to be made, by which releases are judged.
+    pub fn plant_key(&mut self, made: &Creation<KeyId>, data: &[u8]) {
+        self.plant(data);
+        if let Body::CreateKey(new) = &made.body {
+            self.watch.model.planted(made.id, new.version.version, data);
+        }
+    }
+
     /// The tenant's state as a node sees it.
     pub fn tenant(&self, node: usize, tenant: TenantId) -> Option<&TenantState> {
         self.nodes[node].replica()?.document(&tenant.into())?.tenant()
@@ -242,6 +258,7 @@ impl World {
             let ((at, _), event) = entry.remove_entry();
             self.at = at;
             self.happen(event);
+            self.look_around();
             if done(self) {
                 return true;
             }

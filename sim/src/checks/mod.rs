@@ -1,0 +1,109 @@
+//! The invariants as named checks, run on everything that is seen. Each violation begins with its invariant's name.
+//!
+//! - `releases`: I2, I4, I5 by the oracle, I7, and that leases end;
+//! - `revocations`: I6;
+//! - `durability`: I8;
+//! - `identity`: I9;
+//! - `agree`: I2 and I3, the product's state against the oracle's;
+//! - `tally`: no check, but how often what makes them hard came about.
+//!
+//! I1 is looked for by the canaries of [`crate::world`], and I10 is no matter of a simulation.
+
+pub mod agree;
+mod durability;
+mod identity;
+mod releases;
+mod revocations;
+mod tally;
+
+use std::collections::BTreeSet;
+
+use keymesh_wire::ids::{DocumentId, NodeId};
+use keymesh_wire::statement::Checked;
+
+use crate::coverage::Coverage;
+use crate::model::Model;
+use crate::model::story::Set;
+use crate::seen::Seen;
+
+/// What a check looks at when something was seen.
+#[derive(Debug)]
+pub(crate) struct Look<'a> {
+    /// The virtual time.
+    pub at: u64,
+    /// The oracle, which has taken note already.
+    pub model: &'a Model,
+    /// Nodes of whom nothing is expected.
+    pub liars: &'a BTreeSet<usize>,
+    /// Where to count.
+    pub coverage: &'a mut Coverage,
+    /// What is wrong.
+    pub wrong: Vec<String>,
+}
+
+impl Look<'_> {
+    fn is_honest(&self, node: usize) -> bool {
+        !self.liars.contains(&node)
+    }
+}
+
+/// All checks with what they remember.
+#[derive(Debug, Default)]
+pub struct Checks {
+    liars: BTreeSet<usize>,
+    durability: durability::Durability,
+    identity: identity::Identity,
+    releases: releases::Releases,
+    revocations: revocations::Revocations,
+    digests: agree::Digests,
+}
+
+impl Checks {
+    /// From now on nothing is expected of a node: it lies.
+    pub fn distrust(&mut self, node: usize) {
+        self.liars.insert(node);
+    }
+
+    /// Whether something is expected of a node.
+    pub fn trusts(&self, node: usize) -> bool {
+        !self.liars.contains(&node)
+    }
+
+    /// A statement reached a disk. `new` says that it never was on one before.
+    pub(crate) fn stored(
+        &mut self,
+        at: u64,
+        model: &Model,
+        coverage: &mut Coverage,
+        node: usize,
+        statement: &Checked,
+        new: bool,
+    ) -> Vec<String> {
+        let mut look = Look { at, model, liars: &self.liars, coverage, wrong: Vec::new() };
+        if new {
+            tally::count(&mut look, statement);
+        }
+        self.identity.stored(&mut look, node, statement, new);
+        self.revocations.stored(&mut look, node, statement);
+        look.wrong
+    }
+
+    /// Something else happened.
+    pub(crate) fn see(&mut self, at: u64, model: &Model, coverage: &mut Coverage, seen: &Seen<'_>) -> Vec<String> {
+        let mut look = Look { at, model, liars: &self.liars, coverage, wrong: Vec::new() };
+        self.durability.see(&mut look, seen);
+        self.identity.see(seen);
+        self.releases.see(&mut look, seen);
+        self.revocations.see(&mut look, seen, &self.releases);
+        look.wrong
+    }
+
+    /// Two nodes with one set of statements have one digest (I3).
+    pub(crate) fn digest(&mut self, node: usize, document: DocumentId, set: &Set, digest: [u8; 32]) -> Option<String> {
+        self.digests.note(node, document, set, digest)
+    }
+}
+
+fn place_of(model: &Model, id: &NodeId) -> Option<usize> {
+    model.place(id)
+}
