@@ -189,13 +189,13 @@ impl World {
         self.carry(node, request, &custodians, &CustodyMessage::EnrolAsk(envelope))
     }
 
-    /// As [`World::enrol`], asking again until every node knows that the agent is bound. Returns whether that came about
+    /// As [`World::enrol`], asking again until every honest node knows that the agent is bound. Returns whether that came about
     /// within 20 seconds.
     pub fn enrol_now(&mut self, node: usize, tenant: TenantId, agent: &Agent, launcher: &Signer) -> bool {
         for _ in 0..20 {
             self.enrol(node, tenant, agent, launcher);
             let bound = |world: &Self| {
-                (0..world.size()).all(|node| {
+                world.honest().all(|node| {
                     world.node(node).running.is_none()
                         || world
                             .node(node)
@@ -252,8 +252,7 @@ impl World {
         })
     }
 
-    /// Opens what the custodians answered with the one-time key in `question`: the agent's own, unless somebody else
-    /// tries. At most `most` partials are used.
+    /// As [`World::opened`], without the culprits.
     ///
     /// # Errors
     /// Why the capsule does not open.
@@ -264,6 +263,34 @@ impl World {
         recipient: Option<&SealingSecret>,
         handle: Handle,
         most: usize,
+    ) -> Result<Vec<u8>, String> {
+        self.opened(node, question, recipient, handle, most).0
+    }
+
+    /// Opens what the custodians answered with the one-time key in `question`: the agent's own, unless somebody else
+    /// tries. At most `most` partials are used. Beside the outcome come the custodians whose partials were found not to
+    /// hold; while those that were tried first suffice, no others are looked at.
+    pub fn opened(
+        &self,
+        node: usize,
+        question: &Question,
+        recipient: Option<&SealingSecret>,
+        handle: Handle,
+        most: usize,
+    ) -> (Result<Vec<u8>, String>, Vec<NodeId>) {
+        let mut culprits = Vec::new();
+        let opened = self.combined(node, question, recipient, handle, most, &mut culprits);
+        (opened, culprits)
+    }
+
+    fn combined(
+        &self,
+        node: usize,
+        question: &Question,
+        recipient: Option<&SealingSecret>,
+        handle: Handle,
+        most: usize,
+        culprits: &mut Vec<NodeId>,
     ) -> Result<Vec<u8>, String> {
         let shown = self.shown(node, question).ok_or("the node does not show the key")?;
         let mesh = self.node(node).view().ok_or("down")?.mesh;
@@ -283,15 +310,25 @@ impl World {
             let Verdict::Partial(part) = verdict else { continue };
             let binding = binding(question, &shown, custodian, part);
             let opened = sealing::open_with(recipient.unwrap_or(&question.recipient), &binding, &[], &part.sealed);
-            let Ok(opened) = opened else { continue };
-            let partial = Partial::from_bytes(opened.expose_secret()).map_err(|error| error.to_string())?;
+            let partial = opened.ok().and_then(|opened| Partial::from_bytes(opened.expose_secret()).ok());
+            let Some(partial) = partial else {
+                // Whoever tries with another key than the agent's learns nothing about anybody.
+                culprits.extend(recipient.is_none().then_some(*custodian));
+                continue;
+            };
             if parts.len() < most {
                 parts.insert(*custodian, (partial, binding));
             }
         }
         let offers: Vec<_> = parts.values().map(|(partial, binding)| Offer { partial, binding }).collect();
-        let opened = combine(&capsule, &shown.publics, &offers).map_err(|error: CombineError| error.to_string())?;
-        Ok(opened.payload.to_vec())
+        let combined = combine(&capsule, &shown.publics, &offers);
+        let named = match &combined {
+            Ok(opened) => opened.culprits.as_slice(),
+            Err(CombineError::NotEnough { culprits, .. } | CombineError::CapsuleUnsound { culprits }) => culprits,
+            Err(CombineError::OtherRoots) => &[],
+        };
+        culprits.extend(named.iter().filter_map(|culprit| parts.keys().nth(culprit.offer)));
+        combined.map(|opened| opened.payload.to_vec()).map_err(|error| error.to_string())
     }
 }
 

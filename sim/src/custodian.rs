@@ -123,7 +123,12 @@ impl World {
         match message {
             CustodyMessage::LeaseAsk(envelope) => {
                 let asked = Verified::<LeaseRequest>::from_bytes(&envelope).ok().filter(|asked| asked.lessee == from);
-                let Some(asked) = asked else { return self.violation("an unreadable lease request") };
+                let Some(asked) = asked else {
+                    if !self.place(&from).is_some_and(|from| self.is_liar(from)) {
+                        self.violation(format!("{from} sent an unreadable lease request"));
+                    }
+                    return;
+                };
                 let purpose = Purpose::Lease { tenant: asked.tenant, keyring: asked.keyring };
                 self.judge(node, from, asked.request, purpose, |view, now| decide_lease(view, &asked, now));
             }

@@ -228,7 +228,8 @@ impl Ground {
         self.world.check_shares();
         self.world.check_fields();
         let lost: Vec<StatementId> = (self.world.acknowledged())
-            .filter(|(id, _)| (0..self.world.size()).any(|node| !self.world.node(node).disk.has(id)))
+            .filter(|(_, (at, _))| !self.world.is_liar(*at))
+            .filter(|(id, _)| self.world.honest().any(|node| !self.world.node(node).disk.has(id)))
             .map(|(id, _)| *id)
             .collect();
         for id in lost {
@@ -237,9 +238,9 @@ impl Ground {
     }
 }
 
-/// Whether a root is live at every running node, with its share at hand where the node is a member.
+/// Whether a root is live at every running honest node, with its share at hand where the node is a member.
 pub fn is_live(world: &World, tenant: TenantId, root: RootId) -> bool {
-    (0..world.size()).filter(|node| world.node(*node).running.is_some()).all(|node| {
+    world.honest().filter(|node| world.node(*node).running.is_some()).all(|node| {
         let live = world.tenant(node, tenant).and_then(|state| state.roots.get(&root)).is_some_and(|root| root.live);
         let member = world
             .tenant(node, tenant)

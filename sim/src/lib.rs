@@ -21,6 +21,7 @@ mod custodian;
 pub mod disk;
 pub mod draw;
 pub mod ground;
+pub mod liar;
 pub mod model;
 pub mod network;
 pub mod node;

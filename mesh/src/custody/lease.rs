@@ -43,13 +43,14 @@ pub struct Asking {
     committees: Vec<Vec<NodeId>>,
     parts: BTreeMap<(u8, NodeId), (Partial<Ristretto>, Vec<u8>)>,
     refused: BTreeSet<NodeId>,
+    culprits: BTreeSet<(u8, NodeId)>,
 }
 
 /// What an answer led to.
 #[derive(Debug)]
 pub enum Progress {
-    /// More answers are needed.
-    Waiting,
+    /// More answers are needed. Custodians listed gave partials that do not hold, and are not heard again.
+    Waiting(Vec<NodeId>),
     /// The lease is open. Custodians listed last gave partials that do not hold.
     Opened(Lease, Vec<NodeId>),
     /// So many custodians said no that a committee cannot reach its threshold.
@@ -96,6 +97,7 @@ impl Asking {
             committees: root.committees.iter().map(|committee| committee.spec.members.clone()).collect(),
             parts: BTreeMap::new(),
             refused: BTreeSet::new(),
+            culprits: BTreeSet::new(),
         })
     }
 
@@ -151,8 +153,9 @@ impl Asking {
     /// Takes a custodian's contribution.
     pub fn take(&mut self, from: NodeId, part: &SealedPart) -> Progress {
         let member = self.committees.get(usize::from(part.committee)).is_some_and(|members| members.contains(&from));
-        if !member {
-            return Progress::Waiting;
+        let place = (part.committee, from);
+        if !member || self.culprits.contains(&place) {
+            return Progress::Waiting(Vec::new());
         }
         let binding = PartialBinding {
             suite: Suite::V1,
@@ -168,11 +171,13 @@ impl Asking {
             expires: part.expires,
         }
         .bytes();
-        let Ok(opened) = sealing::open_with(&self.secret, &binding, &[], &part.sealed) else {
-            return Progress::Waiting;
+        let opened = sealing::open_with(&self.secret, &binding, &[], &part.sealed).ok();
+        let partial = opened.and_then(|opened| Partial::<Ristretto>::from_bytes(opened.expose_secret()).ok());
+        let Some(partial) = partial else {
+            self.culprits.insert(place);
+            return Progress::Waiting(vec![from]);
         };
-        let Ok(partial) = Partial::<Ristretto>::from_bytes(opened.expose_secret()) else { return Progress::Waiting };
-        self.parts.insert((part.committee, from), (partial, binding));
+        self.parts.insert(place, (partial, binding));
         self.try_open()
     }
 
@@ -183,22 +188,29 @@ impl Asking {
             let left = members.iter().filter(|member| !self.refused.contains(member)).count();
             left < usize::from(public.threshold().t())
         });
-        if short { Progress::Refused } else { Progress::Waiting }
+        if short { Progress::Refused } else { Progress::Waiting(Vec::new()) }
     }
 
-    fn try_open(&self) -> Progress {
+    fn try_open(&mut self) -> Progress {
         let enough = self.publics.iter().enumerate().all(|(place, public)| {
             let have = self.parts.keys().filter(|(committee, _)| usize::from(*committee) == place).count();
             have >= usize::from(public.threshold().t())
         });
         if !enough {
-            return Progress::Waiting;
+            return Progress::Waiting(Vec::new());
         }
         let offers: Vec<_> =
             self.parts.values().map(|(partial, binding)| Offer { partial, binding: binding.as_slice() }).collect();
         let opened = match combine(&self.capsule, &self.publics, &offers) {
             Ok(opened) => opened,
-            Err(CombineError::NotEnough { .. }) => return Progress::Waiting,
+            // Named now: once there are enough others, those may suffice without another look at the false ones.
+            Err(CombineError::NotEnough { culprits, .. }) => {
+                let places: Vec<(u8, NodeId)> = self.parts.keys().copied().collect();
+                let named: Vec<_> = culprits.iter().filter_map(|culprit| places.get(culprit.offer).copied()).collect();
+                self.parts.retain(|place, _| !named.contains(place));
+                self.culprits.extend(&named);
+                return Progress::Waiting(named.into_iter().map(|(_, node)| node).collect());
+            }
             Err(CombineError::CapsuleUnsound { .. } | CombineError::OtherRoots) => return Progress::Unsound,
         };
         let places: Vec<_> = self.parts.keys().map(|(_, node)| *node).collect();

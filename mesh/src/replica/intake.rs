@@ -375,12 +375,10 @@ impl Replica {
             Verdict::Voted => return,
         };
         match progress {
-            Progress::Waiting => {}
+            Progress::Waiting(culprits) => step.effects.extend(culprits.iter().map(false_partial)),
             Progress::Opened(lease, culprits) => {
                 self.asking.remove(&answer.request);
-                for culprit in culprits {
-                    step.effects.push(Effect::Warn(format!("{culprit} gave a partial that does not hold")));
-                }
+                step.effects.extend(culprits.iter().map(false_partial));
                 self.lease_opened(answer.request, place, lease, now, rng, step);
             }
             Progress::Refused => {
@@ -413,4 +411,8 @@ impl Replica {
     pub(super) fn document_of(&self, id: &DocumentId) -> Option<&Document> {
         self.library.document(id)
     }
+}
+
+fn false_partial(culprit: &NodeId) -> Effect {
+    Effect::Warn(format!("{culprit} gave a partial that does not hold"))
 }

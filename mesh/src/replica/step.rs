@@ -174,6 +174,10 @@ impl Held {
         self.0.push(effect);
     }
 
+    pub(super) fn extend(&mut self, effects: impl Iterator<Item = Effect>) {
+        self.0.extend(effects);
+    }
+
     /// Puts an effect before all others of its step.
     pub(super) fn push_first(&mut self, effect: Effect) {
         self.0.insert(0, effect);

@@ -65,17 +65,17 @@ impl World {
             }
         }
         for (author, slot) in attested {
-            let Some(place) = self.place(&author) else { continue };
+            let Some(place) = self.place(&author).filter(|place| !self.is_liar(*place)) else { continue };
             if !self.nodes[place].disk.has_share(&slot) {
                 self.violation(format!("I8: n{} attested the share in {slot}, which is not on its disk", place + 1));
             }
         }
     }
 
-    /// Whether all running nodes that hold a document hold the same of it, ciphertexts included, and all nodes run.
+    /// Whether all honest nodes that hold a document hold the same of it, ciphertexts included, and all of them run.
     pub fn is_converged(&self) -> bool {
         let mut seen: BTreeMap<DocumentId, ([u8; 32], usize)> = BTreeMap::new();
-        for node in &self.nodes {
+        for node in self.honest().map(|node| &self.nodes[node]) {
             let Some(running) = node.running.as_ref().filter(|running| running.writing.is_none()) else {
                 return false;
             };

@@ -145,7 +145,7 @@ impl World {
                 for fault in
                     ["to another state", "sent garbage", "unreadable", "no statement", "too much", "may not hold"]
                 {
-                    if what.contains(fault) {
+                    if what.contains(fault) && !self.blames_a_liar(node, &what) {
                         self.violation(format!("n{}: {what}", node + 1));
                     }
                 }

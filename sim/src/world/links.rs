@@ -3,9 +3,8 @@
 use super::*;
 
 impl World {
-    pub(crate) fn send(&mut self, from: usize, to: &NodeId, channel: Channel, bytes: Vec<u8>) {
+    pub(super) fn transmit(&mut self, from: usize, to: &NodeId, channel: Channel, bytes: Vec<u8>) {
         self.trace.event(self.at, "send", from, &[to.as_bytes(), &bytes]);
-        self.search(from, "sends", &bytes);
         let Some(place) = self.place(to) else { return };
         if place == from {
             self.schedule(0, Event::Frame { from, to: place, channel, bytes });
@@ -29,10 +28,14 @@ impl World {
             return;
         }
         self.trace.event(self.at, "frame", to, &[sender.as_bytes(), &bytes]);
+        if !self.hears(to, from, channel, &bytes) {
+            return;
+        }
         match channel {
             Channel::Spread => self.feed(to, Input::Spread { from: sender, frame: bytes }),
             Channel::Custody => match CustodyMessage::from_frame(&bytes) {
                 Ok(message) => self.custody(to, sender, message),
+                Err(_) if self.is_liar(from) => {}
                 Err(error) => self.violation(format!("n{} sent an unreadable message: {error}", from + 1)),
             },
         }

@@ -28,6 +28,7 @@ use crate::canary::Canaries;
 use crate::custodian::Job;
 use crate::disk::{Disk, Reach};
 use crate::draw;
+use crate::liar::Liar;
 use crate::network::{Arrival, Network, Spot, Weather};
 use crate::node::{Doom, Node, Running};
 use crate::people::Creation;
@@ -37,6 +38,7 @@ use crate::watch::Watch;
 
 mod checks;
 mod cores;
+mod liars;
 mod links;
 mod lives;
 mod secrets;
@@ -92,6 +94,7 @@ pub(crate) enum Event {
     Recorded { node: usize, life: u32, job: Box<Job> },
     Wake { node: usize, life: u32, boot: Boot },
     Link { a: usize, b: usize },
+    Lie { node: usize },
     Restart { node: usize },
     GiveUp { node: usize, life: u32, handle: Handle },
 }
@@ -136,6 +139,7 @@ pub struct World {
     violations: Vec<String>,
     canaries: Canaries,
     next_look: u64,
+    liars: BTreeMap<usize, Liar>,
     /// What is known from outside.
     pub watch: Watch,
 }
@@ -180,6 +184,7 @@ impl World {
             violations: Vec::new(),
             canaries: Canaries::default(),
             next_look: 0,
+            liars: BTreeMap::new(),
             watch,
         };
         world.plant_nodes();
@@ -294,6 +299,7 @@ impl World {
                 }
             }
             Event::Link { a, b } => self.relink(a, b),
+            Event::Lie { node } => self.lies(node),
             Event::Restart { node } => self.start(node),
             Event::GiveUp { node, life, handle } => {
                 if self.lives(node, life) {
