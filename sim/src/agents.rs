@@ -20,7 +20,7 @@ use keymesh_wire::sealing::{self, SealingSecret};
 use keymesh_wire::secret::{Secret32, SecretBytes};
 use keymesh_wire::sign::Identity;
 use keymesh_wire::suite::Suite;
-use keymesh_wire::ticket::Ticket;
+use keymesh_wire::ticket::{Ticket, Voucher};
 use keymesh_wire::time::{Millis, Wall};
 use rand_core::{CryptoRng, Rng};
 
@@ -87,9 +87,9 @@ pub struct Agent {
 /// A blind release under way at the agent.
 #[derive(Debug)]
 pub struct Question {
-    tenant: TenantId,
-    key: KeyId,
-    request: RequestId,
+    pub(crate) tenant: TenantId,
+    pub(crate) key: KeyId,
+    pub(crate) request: RequestId,
     recipient: SealingSecret,
     /// What the node carries.
     pub signed: Verified<QuorumRequest>,
@@ -151,29 +151,59 @@ fn request_id(rng: &mut impl Rng) -> RequestId {
 }
 
 impl World {
-    fn custodians(&self, node: usize, tenant: TenantId) -> Vec<NodeId> {
+    pub(crate) fn custodians(&self, node: usize, tenant: TenantId) -> Vec<NodeId> {
         let root = self.tenant(node, tenant).and_then(|state| state.live_root());
         root.into_iter().flat_map(|root| &root.committees).flat_map(|c| c.spec.members.clone()).collect()
     }
 
-    /// An agent enrols through a node with a ticket of `launcher`. What custodians say gathers under the handle.
-    pub fn enrol(&mut self, node: usize, tenant: TenantId, agent: &Agent, launcher: &Signer) -> Handle {
-        self.plant_identity("an agent's", &agent.identity);
+    /// A ticket of `launcher`, for an agent's key or, without one, for whoever holds the one-time key it names.
+    pub fn ticket(
+        &mut self,
+        tenant: TenantId,
+        agent: PrincipalId,
+        instance: Instance,
+        launcher: &Signer,
+    ) -> Verified<Ticket> {
         self.plant_identity("a launcher's", &launcher.identity);
-        let issued = Wall(EPOCH + self.at());
+        // The vectors' instances were all launched then; a launcher writes the ticket with the launch.
+        let issued = Wall(EPOCH);
         let ticket = Ticket {
             suite: Suite::V1,
             tenant,
             launcher: launcher.identity.principal(),
             nonce: nonce(&mut self.rng),
-            instance: Some(agent.instance.name()),
-            agent: Some(agent.id()),
+            instance: Some(instance.name()),
+            agent: Some(agent),
             issued,
-            expires: issued.plus(Millis::seconds(3600)),
+            expires: issued.plus(Millis::seconds(86_400)),
         };
-        let ticket = Verified::sign(ticket, &launcher.identity);
+        Verified::sign(ticket, &launcher.identity)
+    }
+
+    /// An agent enrols through a node with a ticket of `launcher`. What custodians say gathers under the handle.
+    pub fn enrol(&mut self, node: usize, tenant: TenantId, agent: &Agent, launcher: &Signer) -> Handle {
+        let ticket = self.ticket(tenant, agent.id(), agent.instance, launcher);
+        self.enrol_with(node, tenant, agent, &ticket, None)
+    }
+
+    /// An agent enrols through a node with a ticket. If the ticket names a one-time key, that key vouches for the agent's.
+    pub fn enrol_with(
+        &mut self,
+        node: usize,
+        tenant: TenantId,
+        agent: &Agent,
+        ticket: &Verified<Ticket>,
+        bearer: Option<&Identity>,
+    ) -> Handle {
+        self.plant_identity("an agent's", &agent.identity);
+        let issued = Wall(EPOCH + self.at());
         let request = request_id(&mut self.rng);
         let evidence = Evidence::AwsIid { pkcs7: agent.instance.document().to_vec() };
+        let voucher = bearer.map(|bearer| {
+            let (ticket, agent) = (ticket.nonce, agent.id());
+            let voucher = Voucher { suite: Suite::V1, bearer: bearer.principal(), tenant, ticket, agent };
+            Verified::sign(voucher, bearer).bytes().to_vec()
+        });
         let asked = EnrolmentRequest {
             suite: Suite::V1,
             tenant,
@@ -182,7 +212,7 @@ impl World {
             issued,
             evidence: codec::encode(&evidence),
             ticket: ticket.bytes().to_vec(),
-            voucher: None,
+            voucher,
         };
         let envelope = Verified::sign(asked, &agent.identity).bytes().to_vec();
         let custodians = self.custodians(node, tenant);

@@ -2,10 +2,42 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use crate::seen::{Boundary, Seen};
 
+/// What a hundred runs have to exercise at least. A sweep below a floor fails, however few violations it found.
+const FLOORS: [(&str, u64); 14] = [
+    ("revocations", 60),
+    ("revocations during a cut", 40),
+    ("healed cuts", 100),
+    ("crashes while idle", 60),
+    ("crashes before a write", 40),
+    ("crashes between shares and the rest", 20),
+    ("crashes before effects", 20),
+    ("crashes between effects", 20),
+    ("crashes before an audit record", 10),
+    ("restarts of everything", 30),
+    ("leases", 300),
+    ("released", 300),
+    ("opened blindly", 60),
+    ("served in the end", 150),
+];
+
+/// A floor that was not reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Floor {
+    /// What happened too rarely.
+    pub what: &'static str,
+    /// How often it happened.
+    pub times: u64,
+    /// How often it should have happened in so many runs.
+    pub floor: u64,
+}
+
 /// How often each thing happened.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
 pub struct Coverage {
     counts: BTreeMap<String, u64>,
 }
@@ -50,6 +82,15 @@ impl Coverage {
         for (what, count) in &other.counts {
             *self.counts.entry(what.clone()).or_default() += count;
         }
+    }
+
+    /// Floors that so many runs should have reached and did not.
+    pub fn below(&self, runs: u64) -> Vec<Floor> {
+        FLOORS
+            .into_iter()
+            .map(|(what, hundred)| Floor { what, times: self.of(what), floor: hundred * runs / 100 })
+            .filter(|floor| floor.times < floor.floor)
+            .collect()
     }
 
     /// How often something happened.

@@ -1,48 +1,70 @@
 //! `keymesh-sim`: runs scenarios from seeds.
 
-use std::io::{self, Write};
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::ops::Range;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use keymesh_sim::random::{Report, Scenario, run};
+use keymesh_sim::run::{Report, run};
+use keymesh_sim::scenario::{Pins, Scenario};
+use keymesh_sim::sweep::{Summary, sweep};
 
 /// Many keymesh cores under one seed: clock, network, disks, people and agents.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  keymesh-sim run --seed 7                     one scenario, its timeline, and the hash over all that happened
+  keymesh-sim run --seed 7 --nodes 9 --virtual-minutes 60
+  keymesh-sim sweep --seeds 0..500 --jobs 2    many scenarios, the failing seeds, and what was exercised
+
+Exit codes: 0 all is well, 1 something was wrong, 2 wrong usage or a file that cannot be written";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the scenario of one seed. The last line is the hash over everything that happened.
     Run {
-        /// The seed.
+        /// The seed
         #[arg(long)]
         seed: u64,
-        /// So many nodes instead of the drawn number.
-        #[arg(long, value_parser = clap::value_parser!(u64).range(3..=50))]
-        nodes: Option<u64>,
-        /// So many acts of people, agents and faults.
+        /// Only the scenario and what came of it, without the timeline
         #[arg(long)]
-        acts: Option<usize>,
+        quiet: bool,
+        #[command(flatten)]
+        pins: Pins,
     },
-    /// Run many seeds and name those that fail.
+    /// Run many seeds, name those that fail, and say what was exercised.
     Sweep {
-        /// The first seed and the one after the last, as `A..B`.
+        /// The first seed and the one after the last, as `A..B`
         #[arg(long, value_parser = range)]
-        seeds: (u64, u64),
-        /// So many nodes instead of the drawn number.
-        #[arg(long, value_parser = clap::value_parser!(u64).range(3..=50))]
-        nodes: Option<u64>,
+        seeds: Range<u64>,
+        /// Threads, each with one run at a time
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+        jobs: u16,
+        /// Begin no more runs after so many minutes
+        #[arg(long)]
+        minutes: Option<u64>,
+        /// Write the summary to a file, or to the standard output with `-`
+        #[arg(long)]
+        json: Option<PathBuf>,
+        #[command(flatten)]
+        pins: Pins,
     },
 }
 
-fn range(text: &str) -> Result<(u64, u64), String> {
+fn range(text: &str) -> Result<Range<u64>, String> {
     let (from, to) = text.split_once("..").ok_or("write it as A..B")?;
     let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
-    Ok((number(from)?, number(to)?))
+    let (from, to) = (number(from)?, number(to)?);
+    if from < to { Ok(from..to) } else { Err("the second number has to be larger".to_owned()) }
 }
 
 fn main() -> ExitCode {
@@ -59,35 +81,85 @@ fn main() -> ExitCode {
 
 fn act(command: Command, out: &mut impl Write) -> io::Result<bool> {
     match command {
-        Command::Run { seed, nodes, acts } => {
-            let mut scenario = Scenario::draw(seed, nodes.map(|nodes| nodes as usize));
-            scenario.acts = acts.unwrap_or(scenario.acts);
+        Command::Run { seed, quiet, pins } => {
+            let scenario = Scenario::draw(seed, &pins);
             writeln!(out, "{scenario}")?;
+            out.flush()?;
             let report = run(scenario);
-            show(&report, out)?;
+            show(&report, quiet, out)?;
             Ok(report.violations.is_empty())
         }
-        Command::Sweep { seeds, nodes } => {
-            let mut failed = Vec::new();
-            for seed in seeds.0..seeds.1 {
-                let report = run(Scenario::draw(seed, nodes.map(|nodes| nodes as usize)));
-                if let Some(first) = report.violations.first() {
-                    writeln!(out, "seed {seed}: {first}")?;
-                    writeln!(out, "  again: keymesh-sim run --seed {seed}")?;
-                    failed.push(seed);
+        Command::Sweep { seeds, jobs, minutes, json, pins } => {
+            let total = seeds.end - seeds.start;
+            let over = deadline(minutes);
+            let summary = sweep(seeds, usize::from(jobs), &pins, over, |summary| bar(summary, total));
+            eprint!("{}", if io::stderr().is_terminal() { "\r\x1b[K" } else { "" });
+            if let Some(path) = json {
+                let text = serde_json::to_string_pretty(&summary).map_err(io::Error::other)?;
+                match path.as_os_str() == "-" {
+                    true => writeln!(out, "{text}")?,
+                    false => fs::write(path, text + "\n")?,
                 }
             }
-            writeln!(out, "{} seeds, {} failed", seeds.1.saturating_sub(seeds.0), failed.len())?;
-            Ok(failed.is_empty())
+            conclude(&summary, out)
         }
     }
 }
 
-fn show(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    for (at, line) in &report.timeline {
-        writeln!(out, "{:>8}.{:03}  {line}", at / 1000, at % 1000)?;
+/// Whether the time is up. A sweep is about many runs; inside a run there is no such clock.
+#[allow(clippy::disallowed_methods)]
+fn deadline(minutes: Option<u64>) -> impl Fn() -> bool + Sync {
+    let end = minutes.map(|minutes| std::time::Instant::now() + Duration::from_secs(60 * minutes));
+    move || end.is_some_and(|end| std::time::Instant::now() >= end)
+}
+
+fn bar(summary: &Summary, total: u64) {
+    let Summary { runs, failures, .. } = summary;
+    if io::stderr().is_terminal() {
+        let filled = (runs * 40 / total) as usize;
+        eprint!("\r[{}{}] {runs}/{total}, {} failed ", "#".repeat(filled), ".".repeat(40 - filled), failures.len());
+    } else if runs % 25 == 0 || *runs == total {
+        eprintln!("{runs}/{total}, {} failed", failures.len());
     }
-    let counts: Vec<String> = report.counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
+}
+
+fn conclude(summary: &Summary, out: &mut impl Write) -> io::Result<bool> {
+    for failure in &summary.failures {
+        writeln!(out, "seed {}: {}", failure.seed, failure.first)?;
+        writeln!(out, "  {} violations; again: keymesh-sim run --seed {}", failure.violations, failure.seed)?;
+    }
+    let width = summary.coverage.counts().map(|(what, _)| what.len()).max().unwrap_or_default();
+    writeln!(out, "exercised")?;
+    for (what, count) in summary.coverage.counts() {
+        writeln!(out, "  {what:width$}  {count:>9}")?;
+    }
+    let below = summary.below();
+    for floor in &below {
+        writeln!(out, "too little: {} {}, at least {} in so many runs", floor.times, floor.what, floor.floor)?;
+    }
+    let Summary { runs, events, time, failures, .. } = summary;
+    let hours = time / 360_000;
+    writeln!(
+        out,
+        "{runs} runs, {events} events in {}.{} virtual hours, {} failed, {} floors missed",
+        hours / 10,
+        hours % 10,
+        failures.len(),
+        below.len()
+    )?;
+    Ok(failures.is_empty() && below.is_empty())
+}
+
+fn show(report: &Report, quiet: bool, out: &mut impl Write) -> io::Result<()> {
+    if !quiet {
+        for (at, line) in &report.timeline {
+            writeln!(out, "{:>8}.{:03}  {line}", at / 1000, at % 1000)?;
+        }
+    }
+    for violation in &report.violations {
+        writeln!(out, "violation: {violation}")?;
+    }
+    let counts: Vec<String> = report.coverage.counts().map(|(what, count)| format!("{count} {what}")).collect();
     writeln!(out, "{}", counts.join(", "))?;
     let seconds = report.time / 1000;
     writeln!(out, "{} events in {seconds} virtual seconds, {} violations", report.events, report.violations.len())?;

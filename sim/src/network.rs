@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use keymesh_mesh::replica::Channel;
 use rand_core::Rng;
+use serde::{Deserialize, Serialize};
 
 use crate::draw;
 pub use crate::weather::{Latency, Weather};
@@ -24,7 +25,7 @@ pub use crate::weather::{Latency, Weather};
 const MEMORY: usize = 4;
 
 /// Where a node stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spot {
     /// Its zone.
     pub zone: String,

@@ -13,6 +13,7 @@ use keymesh_wire::time::{Boot, Now, Wall};
 use rand_chacha::ChaCha20Rng;
 
 use crate::disk::{Disk, Reach};
+use crate::network::Spot;
 use crate::world::Handle;
 
 /// The wall clock's reading when a run begins: noon on 1 March 2026, when the instances of the vectors were launched.
@@ -81,21 +82,13 @@ pub struct Running {
 
 impl Node {
     /// A node that was never started.
-    pub fn new(
-        identity: Identity,
-        number: usize,
-        zone: &str,
-        provider: &str,
-        disk: Disk,
-        skew: i64,
-        rng: ChaCha20Rng,
-    ) -> Self {
+    pub fn new(identity: Identity, number: usize, place: &Spot, disk: Disk, skew: i64, rng: ChaCha20Rng) -> Self {
         let card = NodeCard {
             node: identity.principal(),
             sealing: *identity.sealing().public().as_bytes(),
             name: format!("n{number}"),
-            zone: zone.to_owned(),
-            provider: provider.to_owned(),
+            zone: place.zone.clone(),
+            provider: place.provider.clone(),
             mesh: vec![format!("10.0.0.{number}:7400")],
             door: vec![format!("10.0.0.{number}:7401")],
         };

@@ -3,7 +3,7 @@
 use keymesh_custody::{Ristretto, RootPublic, seal};
 use keymesh_mesh::view::View;
 use keymesh_wire::body::{
-    Body, CustodyClass, Generation, NewKey, NewKeyring, Person, WrappedVersion, key_id, keyring_id,
+    Body, CustodyClass, Generation, NewKey, NewKeyring, NewVersion, Person, WrappedVersion, key_id, keyring_id,
 };
 use keymesh_wire::ids::{
     BlobHash, DocumentId, KeyId, KeyringId, MeshId, NamespaceId, Nonce, RootId, StatementId, TenantId, VersionId,
@@ -195,6 +195,33 @@ impl Maker<'_> {
     ) -> Creation<KeyId> {
         let nonce = nonce(rng);
         let id = key_id(&self.tenant.into(), &self.signer.identity.principal(), &nonce);
+        let (version, ciphertext) = self.wrap(view, keyring, id, data, rng);
+        let body = Body::CreateKey(NewKey { nonce, keyring, name: name.to_owned(), version });
+        Creation { body, blobs: vec![ciphertext], id, secret: None }
+    }
+
+    /// A new version of a key, with its ciphertext.
+    pub fn version(
+        &self,
+        view: &View,
+        keyring: KeyringId,
+        key: KeyId,
+        data: &[u8; 32],
+        rng: &mut impl CryptoRng,
+    ) -> (Body, Vec<u8>) {
+        let (version, ciphertext) = self.wrap(view, keyring, key, data, rng);
+        (Body::AddVersion(NewVersion { key, keyring, version }), ciphertext)
+    }
+
+    /// A version of a key, sealed as the keyring's class asks.
+    fn wrap(
+        &self,
+        view: &View,
+        keyring: KeyringId,
+        key: KeyId,
+        data: &[u8; 32],
+        rng: &mut impl CryptoRng,
+    ) -> (WrappedVersion, Vec<u8>) {
         let mut version = [0; 16];
         rng.fill_bytes(&mut version);
         let version = VersionId::from_bytes(version);
@@ -208,19 +235,17 @@ impl Maker<'_> {
                     tenant: self.tenant,
                     keyring,
                     generation: generation.number,
-                    key: id,
+                    key,
                     version,
                 };
                 (generation.number, sealing::seal_to(&public, &label.bytes(), &[], data, rng))
             }
             CustodyClass::Quorum => {
-                let label = self.label(keyring, CapsulePurpose::Version { key: id, version });
+                let label = self.label(keyring, CapsulePurpose::Version { key, version });
                 let capsule = seal(&label, self.publics(view), data, rng).expect("a small payload to a live root");
                 (0, capsule.to_bytes())
             }
         };
-        let version = WrappedVersion { version, generation, ciphertext: hash(&ciphertext) };
-        let body = Body::CreateKey(NewKey { nonce, keyring, name: name.to_owned(), version });
-        Creation { body, blobs: vec![ciphertext], id, secret: None }
+        (WrappedVersion { version, generation, ciphertext: hash(&ciphertext) }, ciphertext)
     }
 }

@@ -5,12 +5,13 @@
 use std::fmt;
 
 use rand_core::Rng;
+use serde::{Deserialize, Serialize};
 
 use crate::draw;
 
 /// The shortest and the longest latency of links, in milliseconds, by how far apart their ends are; each link draws its
 /// own once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
     /// Within a zone.
     pub zone: (u64, u64),
@@ -28,7 +29,7 @@ impl Latency {
 }
 
 /// How bad the network is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Weather {
     /// How long frames take.
     pub latency: Latency,

@@ -84,6 +84,11 @@ impl World {
         self.nodes[node].doom = Some(Doom::Share(reach));
     }
 
+    /// Takes back every fault that is still to come.
+    pub fn set_right(&mut self) {
+        (0..self.nodes.len()).for_each(|node| self.pardon(node));
+    }
+
     /// Takes a crash to come back.
     pub fn pardon(&mut self, node: usize) {
         self.nodes[node].doom = None;

@@ -145,18 +145,29 @@ pub struct World {
 }
 
 impl World {
-    /// A world with nodes that have keys and empty disks.
+    /// A world with nodes that have keys and empty disks, in three clouds.
     pub fn new(seed: u64, plan: Plan) -> Self {
-        let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let nodes: Vec<Node> = (0..plan.nodes)
+        let places: Vec<Spot> = (0..plan.nodes)
             .map(|number| {
+                let provider = ["aws", "gcp", "azure"][number % 3];
+                Spot { zone: format!("{provider}/z{}", number / 3 % 2 + 1), provider: provider.to_owned() }
+            })
+            .collect();
+        Self::at_places(seed, plan, &places)
+    }
+
+    /// As [`World::new`], with a place for every node.
+    pub fn at_places(seed: u64, plan: Plan, places: &[Spot]) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let nodes: Vec<Node> = places
+            .iter()
+            .enumerate()
+            .map(|(number, place)| {
                 let identity = Identity::from_seed(Secret32::random(&mut rng));
                 let skew = draw::between(&mut rng, 0, 2 * plan.skew) as i64 - plan.skew as i64;
-                let provider = ["aws", "gcp", "azure"][number % 3];
-                let zone = format!("{provider}/z{}", number / 3 % 2 + 1);
                 let mut own = ChaCha20Rng::seed_from_u64(seed);
                 own.set_stream(NODE_STREAMS + number as u64);
-                Node::new(identity, number + 1, &zone, provider, Disk::default(), skew, own)
+                Node::new(identity, number + 1, place, Disk::default(), skew, own)
             })
             .collect();
         let spot = |node: &Node| Spot { zone: node.card.zone.clone(), provider: node.card.provider.clone() };
@@ -321,6 +332,11 @@ impl World {
     /// What became of a request, if that is known.
     pub fn outcome(&self, handle: Handle) -> Option<&Outcome> {
         self.outcomes.get(&handle)
+    }
+
+    /// What became of a request; nobody asks for it again.
+    pub fn forget(&mut self, handle: Handle) -> Option<Outcome> {
+        self.outcomes.remove(&handle)
     }
 
     /// Hands statements in at a node.

@@ -1,0 +1,47 @@
+//! What breaks: the network, machines, disks and clocks.
+
+use super::Run;
+use crate::disk::Reach;
+
+impl Run {
+    /// Something breaks, or is repaired.
+    pub(super) fn fault(&mut self) {
+        let nodes = self.world.size();
+        match self.place(20) {
+            0..=2 => {
+                let count = 1 + self.place(nodes - 1);
+                let mut island: Vec<usize> = (0..count).map(|_| self.place(nodes)).collect();
+                island.sort_unstable();
+                island.dedup();
+                self.world.cut(&island);
+                self.count("cuts");
+            }
+            3..=6 => {
+                if !self.world.network.is_whole() {
+                    self.count("healed cuts");
+                }
+                self.world.heal();
+            }
+            7 | 8 => {
+                let node = self.place(nodes);
+                self.world.crash(node);
+            }
+            9..=12 => (0..nodes).for_each(|node| self.start(node)),
+            13..=17 => {
+                let (node, batch) = (self.place(nodes), 1 + self.place(3) as u64);
+                let reach = [Reach::Nothing, Reach::SharesOnly, Reach::Everything][self.place(3)];
+                self.world.doom(node, batch, reach);
+            }
+            18 => {
+                self.world.restart_all();
+                self.count("restarts of everything");
+            }
+            _ => {}
+        }
+    }
+
+    /// Starts a node, unless it was never admitted.
+    pub(super) fn start(&mut self, node: usize) {
+        self.world.start(node);
+    }
+}

@@ -1,0 +1,128 @@
+//! What comes of what was asked.
+
+use keymesh_mesh::custody::message::Verdict;
+use keymesh_wire::error::{Code, WireError};
+use keymesh_wire::ids::KeyId;
+
+use super::{Run, Then, Waiting, What};
+use crate::world::{Denied, Outcome};
+
+/// How long custodians have for a blind release, in virtual milliseconds.
+const BLIND_PATIENCE: u64 = 1_500;
+/// How long an answer is waited for before the client gives up, in virtual milliseconds.
+const PATIENCE: u64 = 20_000;
+
+impl Run {
+    /// Lets time pass and looks at what came meanwhile.
+    pub(super) fn pass(&mut self, span: u64) {
+        let end = self.world.at() + span;
+        while self.world.at() < end {
+            let left = (end - self.world.at()).min(250);
+            self.world.run(left);
+            self.look();
+        }
+    }
+
+    /// Looks at what came.
+    pub(super) fn look(&mut self) {
+        let at = self.world.at();
+        for waiting in std::mem::take(&mut self.waiting) {
+            let Waiting { handle, since, .. } = waiting;
+            let old = at >= since + PATIENCE;
+            let due = match (&waiting.what, self.world.outcome(handle)) {
+                (What::Blind { .. } | What::Enrolment, _) => at >= since + BLIND_PATIENCE,
+                (_, outcome) => outcome.is_some(),
+            };
+            if due {
+                self.came(waiting);
+            } else if !old {
+                self.waiting.push(waiting);
+            }
+        }
+    }
+
+    fn came(&mut self, waiting: Waiting) {
+        let handle = waiting.handle;
+        match waiting.what {
+            What::Blind { tenant, key, node, question } => {
+                let opened = self.world.open(node, &question, None, handle, usize::MAX);
+                self.opened(tenant, key, handle, opened);
+                self.tenants[tenant].questions.push(question);
+                self.tenants[tenant].questions.truncate(8);
+                self.world.forget(handle);
+            }
+            What::Enrolment => {
+                self.world.forget(handle);
+            }
+            What::Said { kind, node, then } => {
+                if let Some(Outcome::Submitted(result)) = self.world.forget(handle) {
+                    self.said(kind, node, result.map(|_| ()), then);
+                }
+            }
+            What::Release { tenant, key, node } => {
+                if let Some(Outcome::Released(result)) = self.world.forget(handle) {
+                    self.released(tenant, key, node, result.map(|data| data.expose_secret().to_vec()));
+                }
+            }
+        }
+    }
+
+    fn said(&mut self, kind: &'static str, node: usize, result: Result<(), WireError>, then: Then) {
+        match result {
+            Ok(()) if kind == "without a right" => {
+                self.world.violation(format!("I2: n{} takes what was said without a right", node + 1));
+            }
+            Ok(()) => {
+                self.count(format!("said {kind}"));
+                match then {
+                    Then::Nothing => {}
+                    Then::Keyring { tenant, keyring } => self.tenants[tenant].keyrings.push(keyring),
+                    Then::Key { tenant, key } => self.tenants[tenant].keys.push(key),
+                    Then::Namespace { tenant, namespace } => self.tenants[tenant].namespaces.push(namespace),
+                    Then::Version { tenant, key, data } => {
+                        let known = self.tenants[tenant].keys.iter_mut().find(|known| known.key == key);
+                        known.into_iter().for_each(|known| known.data.push(data));
+                    }
+                }
+            }
+            Err(error) => {
+                let code = error.code;
+                self.count(format!("refused to say: {code:?}"));
+                if matches!(code, Code::Malformed | Code::StatementInvalid | Code::Internal) {
+                    self.world.violation(format!("n{} does not take {kind}: {error}", node + 1));
+                }
+            }
+        }
+    }
+
+    fn released(&mut self, tenant: usize, key: KeyId, node: usize, result: Result<Vec<u8>, Denied>) {
+        match result {
+            Ok(data) => {
+                self.count("released");
+                let known = self.known_key(tenant, &key);
+                if !known.is_some_and(|known| known.data.iter().any(|version| *version == *data)) {
+                    self.world.violation(format!("I1: n{} releases for {key} what is not its key", node + 1));
+                }
+            }
+            Err(Denied::Refused(_)) => self.count("releases refused"),
+            Err(Denied::NoLease) => self.count("releases without a lease"),
+            Err(Denied::Down | Denied::Grant(_)) => self.count("releases cut short"),
+        }
+    }
+
+    fn opened(&mut self, tenant: usize, key: KeyId, handle: crate::world::Handle, opened: Result<Vec<u8>, String>) {
+        let refused =
+            self.world.gathered(handle).iter().filter(|(_, verdict)| matches!(verdict, Verdict::No(_))).count();
+        match opened {
+            Ok(data) => {
+                self.count("opened blindly");
+                let known = self.known_key(tenant, &key);
+                if !known.is_some_and(|known| known.data.iter().any(|version| *version == *data)) {
+                    self.world.violation(format!("I1: a blind release of {key} gives what is not its key"));
+                }
+            }
+            Err(_) if refused > 0 => self.count("blind releases refused"),
+            Err(_) => self.count("blind releases without a quorum"),
+        }
+    }
+}

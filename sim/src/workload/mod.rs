@@ -1,0 +1,191 @@
+//! The workload of a run: people, agents and misfortune, each act from a stream of its own of the seed.
+//!
+//! What is asked of a mesh here is everything that its core can do: a test names for every kind of statement and input
+//! the act that brings it about, and fails when one has none. Nobody waits for anybody: an act hands something in and
+//! goes; what comes of it is looked at when it comes.
+//!
+//! To add to it: what people say belongs into `people`, what agents ask into `agents`, what breaks into `faults`, and how
+//! a scenario is set up and how all comes right in the end into `stage`.
+
+mod agents;
+mod faults;
+mod look;
+mod people;
+mod stage;
+
+use std::collections::BTreeSet;
+
+use keymesh_mesh::state::TenantState;
+use keymesh_wire::envelope::Verified;
+use keymesh_wire::ids::{DocumentId, KeyId, KeyringId, MeshId, NamespaceId, RootId, TenantId};
+use keymesh_wire::ticket::Ticket;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+use crate::agents::{Agent, Question};
+use crate::draw;
+use crate::people::Signer;
+use crate::scenario::{Scenario, TenantPlan};
+use crate::world::{Handle, World};
+
+/// From which stream of the seed on the acts have theirs.
+const ACT_STREAMS: u64 = 1 << 40;
+
+/// A key and what its versions hold.
+#[derive(Debug, Clone)]
+pub(crate) struct KnownKey {
+    pub(crate) key: KeyId,
+    pub(crate) keyring: KeyringId,
+    pub(crate) leased: bool,
+    pub(crate) data: Vec<[u8; 32]>,
+}
+
+/// A keyring.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KnownKeyring {
+    pub(crate) id: KeyringId,
+    pub(crate) leased: bool,
+    /// Its creator published a public half that is not its own: nobody should come to rely on it.
+    pub(crate) false_public: bool,
+}
+
+/// A tenant as its people know it.
+#[derive(Debug)]
+pub(crate) struct Tenancy {
+    pub(crate) id: TenantId,
+    pub(crate) plan: TenantPlan,
+    /// Everybody who was ever an admin; the first two are never removed, so that somebody can put things right.
+    pub(crate) admins: Vec<Signer>,
+    pub(crate) launcher: Signer,
+    pub(crate) root: Option<RootId>,
+    pub(crate) namespaces: Vec<NamespaceId>,
+    pub(crate) keyrings: Vec<KnownKeyring>,
+    pub(crate) keys: Vec<KnownKey>,
+    pub(crate) agents: Vec<Agent>,
+    pub(crate) tickets: Vec<Verified<Ticket>>,
+    pub(crate) questions: Vec<Question>,
+}
+
+impl Tenancy {
+    pub(crate) fn document(&self) -> DocumentId {
+        self.id.into()
+    }
+}
+
+/// Something a client waits for.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) handle: Handle,
+    pub(crate) since: u64,
+    pub(crate) what: What,
+}
+
+/// What it is.
+#[derive(Debug)]
+pub(crate) enum What {
+    /// Statements handed in; `kind` is that of the first.
+    Said { kind: &'static str, node: usize, then: Then },
+    /// A release from a leased keyring.
+    Release { tenant: usize, key: KeyId, node: usize },
+    /// A blind release.
+    Blind { tenant: usize, key: KeyId, node: usize, question: Question },
+    /// An enrolment.
+    Enrolment,
+}
+
+/// What people remember once something they said was taken.
+#[derive(Debug, Clone)]
+pub(crate) enum Then {
+    Nothing,
+    Keyring { tenant: usize, keyring: KnownKeyring },
+    Key { tenant: usize, key: KnownKey },
+    Version { tenant: usize, key: KeyId, data: [u8; 32] },
+    Namespace { tenant: usize, namespace: NamespaceId },
+}
+
+/// A run under way.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) world: World,
+    pub(crate) scenario: Scenario,
+    pub(crate) mesh: MeshId,
+    /// Who operates the mesh.
+    pub(crate) founders: Vec<Signer>,
+    pub(crate) tenants: Vec<Tenancy>,
+    pub(crate) waiting: Vec<Waiting>,
+    /// Nodes that were not admitted yet.
+    pub(crate) outside: BTreeSet<usize>,
+}
+
+impl Run {
+    /// The generator of an act. What one act draws moves no other.
+    fn stream(&self, act: u64) -> ChaCha20Rng {
+        let mut rng = ChaCha20Rng::seed_from_u64(self.scenario.seed);
+        rng.set_stream(ACT_STREAMS + act);
+        rng
+    }
+
+    fn place(&mut self, len: usize) -> usize {
+        draw::place(&mut self.world.rng, len)
+    }
+
+    fn count(&mut self, what: impl Into<String>) {
+        self.world.watch.coverage.count(what);
+    }
+
+    /// Honest nodes that run and hold the tenant.
+    fn holders(&self, tenant: usize) -> Vec<usize> {
+        let id = self.tenants[tenant].id;
+        let holds = |node: &usize| self.world.tenant(*node, id).is_some();
+        (0..self.world.size()).filter(|node| !self.scenario.liars.contains(node)).filter(holds).collect()
+    }
+
+    /// One of those.
+    fn holder(&mut self, tenant: usize) -> Option<usize> {
+        let holders = self.holders(tenant);
+        if holders.is_empty() { None } else { Some(holders[self.place(holders.len())]) }
+    }
+
+    fn state(&self, node: usize, tenant: usize) -> Option<&TenantState> {
+        self.world.tenant(node, self.tenants[tenant].id)
+    }
+
+    /// Whether a node's view can seal to the tenant's root.
+    fn knows_root(&self, node: usize, tenant: usize) -> bool {
+        let tenancy = &self.tenants[tenant];
+        let view = self.world.node(node).view().and_then(|view| view.tenant(&tenancy.id));
+        view.zip(tenancy.root).is_some_and(|(view, root)| view.roots.contains_key(&root))
+    }
+
+    /// One act.
+    fn act(&mut self, number: u64) {
+        self.world.rng = self.stream(number);
+        let mix = self.scenario.mix;
+        let (tenant, drawn) =
+            (self.place(self.tenants.len()), self.place((mix.people + mix.agents + mix.faults) as usize));
+        let drawn = drawn as u64;
+        if drawn < mix.people {
+            self.people(tenant);
+        } else if drawn < mix.people + mix.agents {
+            self.agents(tenant);
+        } else {
+            self.fault();
+        }
+    }
+
+    /// All acts of the scenario, with the pauses between them.
+    pub(crate) fn acts(&mut self) {
+        let end = self.world.at() + self.scenario.span;
+        for number in 0.. {
+            let pause = draw::between(&mut self.stream(number), 0, 2 * self.scenario.pause);
+            if self.world.at() + pause > end {
+                break;
+            }
+            self.pass(pause);
+            if !self.scenario.skip.contains(&number) {
+                self.act(number);
+            }
+        }
+        self.pass(end.saturating_sub(self.world.at()));
+    }
+}

@@ -1,0 +1,440 @@
+//! What people do: they read a node's replica, sign, and hand in. One or several at once, at one node.
+
+use keymesh_wire::body::{
+    Body, CommitteeSpec, EditOp, KeyState, KeyStateChange, Named, NewNamespace, NewPolicy, Placement, Renaming,
+    Revocation, Role, RoleGrant, RoleRevocation, RootSpec, Scope, Subject,
+};
+use keymesh_wire::ids::{BlobHash, KeyId, StatementId};
+use keymesh_wire::statement::Checked;
+use rand_core::Rng;
+use sha2::{Digest, Sha256};
+
+use super::{KnownKey, KnownKeyring, Run, Then, Waiting, What};
+use crate::agents::evidence_root;
+use crate::draw;
+use crate::ground::POLICY;
+use crate::people::{Maker, Signer};
+
+/// A policy under which nothing is released.
+pub(crate) const CLOSED: &str = "forbid(principal, action, resource);";
+const NAMES: [&str; 4] = ["prod", "dev", "data", "logs"];
+
+impl Run {
+    /// Somebody of a tenant, or of the mesh, does something.
+    pub(super) fn people(&mut self, tenant: usize) {
+        let Some(node) = self.holder(tenant) else { return };
+        match self.place(34) {
+            0..=2 => self.create_keyring(tenant, node, true),
+            3 => self.create_keyring(tenant, node, false),
+            4..=8 => self.create_key(tenant, node),
+            9 | 10 => self.add_version(tenant, node),
+            11 => self.key_state(tenant, node),
+            12 | 13 => self.edit(tenant, node),
+            14 => self.rename(tenant, node),
+            15 => self.create_namespace(tenant, node),
+            16 | 17 => self.role(tenant, node),
+            18 => self.policy(tenant, node),
+            19 => self.evidence(tenant, node),
+            20..=22 => self.admins_change(tenant, node),
+            23 | 24 => self.revoke(tenant, node),
+            25..=28 => self.endorse(tenant, node),
+            29 => self.placement(tenant, node),
+            30 => self.propose_root(tenant, node),
+            31 | 32 => self.operate(),
+            _ => self.cross(tenant, node),
+        }
+    }
+
+    /// An admin, now and then one that may not act any more.
+    fn admin(&mut self, tenant: usize, node: usize) -> usize {
+        let count = self.tenants[tenant].admins.len();
+        if draw::chance(&mut self.world.rng, 100) {
+            return self.place(count);
+        }
+        let able = |run: &Self, admin: &usize| {
+            let principal = run.tenants[tenant].admins[*admin].identity.principal();
+            run.state(node, tenant).is_some_and(|state| state.is_admin(&principal))
+        };
+        let able: Vec<usize> = (0..count).filter(|admin| able(self, admin)).collect();
+        if able.is_empty() { 0 } else { able[self.place(able.len())] }
+    }
+
+    /// One admin says something; if it needs more, now and then others endorse it on the spot.
+    pub(super) fn say(
+        &mut self,
+        tenant: usize,
+        node: usize,
+        body: &Body,
+        blobs: Vec<Vec<u8>>,
+        then: Then,
+    ) -> StatementId {
+        let first = self.admin(tenant, node);
+        self.say_as(tenant, node, first, body, blobs, then)
+    }
+
+    fn say_as(
+        &mut self,
+        tenant: usize,
+        node: usize,
+        first: usize,
+        body: &Body,
+        blobs: Vec<Vec<u8>>,
+        then: Then,
+    ) -> StatementId {
+        let guarded = matches!(
+            body,
+            Body::SetPolicy(_)
+                | Body::TrustEvidence(_)
+                | Body::Grant(_)
+                | Body::AddAdmin(_)
+                | Body::RemoveAdmin(_)
+                | Body::LiftSuspension(_)
+                | Body::PlaceNode(_)
+                | Body::DisplaceNode(_)
+                | Body::ProposeRoot(_)
+        );
+        let together = guarded && draw::chance(&mut self.world.rng, 600);
+        let tenancy = &self.tenants[tenant];
+        let document = tenancy.document();
+        let signers: Vec<&Signer> = match together {
+            true => {
+                let others = (0..tenancy.admins.len()).filter(|other| *other != first);
+                std::iter::once(first).chain(others).map(|admin| &tenancy.admins[admin]).collect()
+            }
+            false => vec![&tenancy.admins[first]],
+        };
+        let statements = self.world.together(node, document, &signers, body);
+        let id = statements[0].id();
+        self.hand_in(node, &statements, blobs, body.kind(), then);
+        id
+    }
+
+    pub(super) fn hand_in(
+        &mut self,
+        node: usize,
+        statements: &[Checked],
+        blobs: Vec<Vec<u8>>,
+        kind: &'static str,
+        then: Then,
+    ) {
+        let handle = self.world.submit(node, statements, blobs);
+        let since = self.world.at();
+        self.waiting.push(Waiting { handle, since, what: What::Said { kind, node, then } });
+    }
+
+    pub(super) fn create_keyring(&mut self, tenant: usize, node: usize, leased: bool) {
+        if !self.knows_root(node, tenant) || self.tenants[tenant].keyrings.len() >= 12 {
+            return;
+        }
+        let known: Vec<_> = {
+            let state = self.state(node, tenant);
+            let there = |id: &&keymesh_wire::ids::NamespaceId| state.is_some_and(|s| s.namespaces.contains_key(*id));
+            self.tenants[tenant].namespaces.iter().filter(there).copied().collect()
+        };
+        if known.is_empty() {
+            return;
+        }
+        let namespace = known[self.place(known.len())];
+        let name = NAMES[self.place(NAMES.len())];
+        let false_public = leased && draw::chance(&mut self.world.rng, 80);
+        let published =
+            false_public.then(|| keymesh_wire::sealing::SealingSecret::random(&mut self.world.rng).public());
+        let admin = self.admin(tenant, node);
+        let Some(view) = self.world.node(node).view().cloned() else { return };
+        let tenancy = &self.tenants[tenant];
+        let Some(root) = tenancy.root else { return };
+        let maker = Maker { signer: &tenancy.admins[admin], mesh: self.mesh, tenant: tenancy.id, root };
+        let published = published.map(|public| *public.as_bytes());
+        let rng = &mut self.world.rng;
+        let made = match leased {
+            true => maker.leased(&view, namespace, name, tenancy.plan.lease, published, rng),
+            false => maker.quorum(namespace, name, rng),
+        };
+        self.world.plant_creation(&made);
+        let keyring = KnownKeyring { id: made.id, leased, false_public };
+        let then = Then::Keyring { tenant, keyring };
+        self.say_as(tenant, node, admin, &made.body, made.blobs, then);
+    }
+
+    /// A keyring that can be seen at a node.
+    fn keyring_at(&mut self, tenant: usize, node: usize) -> Option<KnownKeyring> {
+        let state = self.state(node, tenant)?;
+        let seen = |keyring: &&KnownKeyring| state.keyrings.contains_key(&keyring.id);
+        let known: Vec<_> = self.tenants[tenant].keyrings.iter().filter(seen).copied().collect();
+        if known.is_empty() { None } else { Some(known[self.place(known.len())]) }
+    }
+
+    /// A key that can be seen at a node.
+    fn key_at(&mut self, tenant: usize, node: usize) -> Option<KnownKey> {
+        let state = self.state(node, tenant)?;
+        let seen = |key: &&KnownKey| state.keys.contains_key(&key.key);
+        let known: Vec<_> = self.tenants[tenant].keys.iter().filter(seen).cloned().collect();
+        if known.is_empty() { None } else { Some(known[self.place(known.len())].clone()) }
+    }
+
+    fn fresh(&mut self) -> [u8; 32] {
+        let mut data = [0; 32];
+        self.world.rng.fill_bytes(&mut data);
+        self.world.plant(&data);
+        data
+    }
+
+    pub(super) fn create_key(&mut self, tenant: usize, node: usize) {
+        if !self.knows_root(node, tenant) || self.tenants[tenant].keys.len() >= 40 {
+            return;
+        }
+        let Some(keyring) = self.keyring_at(tenant, node) else { return };
+        let data = self.fresh();
+        let name = NAMES[self.place(NAMES.len())];
+        let admin = self.admin(tenant, node);
+        let Some(view) = self.world.node(node).view().cloned() else { return };
+        let tenancy = &self.tenants[tenant];
+        let Some(root) = tenancy.root else { return };
+        let maker = Maker { signer: &tenancy.admins[admin], mesh: self.mesh, tenant: tenancy.id, root };
+        let made = maker.key(&view, keyring.id, name, &data, &mut self.world.rng);
+        self.world.plant_key(&made, &data);
+        let key = KnownKey { key: made.id, keyring: keyring.id, leased: keyring.leased, data: vec![data] };
+        self.say_as(tenant, node, admin, &made.body, made.blobs, Then::Key { tenant, key });
+    }
+
+    fn add_version(&mut self, tenant: usize, node: usize) {
+        let Some(known) = self.key_at(tenant, node).filter(|_| self.knows_root(node, tenant)) else { return };
+        let data = self.fresh();
+        let admin = self.admin(tenant, node);
+        let Some(view) = self.world.node(node).view().cloned() else { return };
+        let tenancy = &self.tenants[tenant];
+        let Some(root) = tenancy.root else { return };
+        let maker = Maker { signer: &tenancy.admins[admin], mesh: self.mesh, tenant: tenancy.id, root };
+        let (body, blob) = maker.version(&view, known.keyring, known.key, &data, &mut self.world.rng);
+        if let Body::AddVersion(new) = &body {
+            self.world.watch.model.planted(known.key, new.version.version, &data);
+        }
+        let then = Then::Version { tenant, key: known.key, data };
+        self.say_as(tenant, node, admin, &body, vec![blob], then);
+    }
+
+    fn key_state(&mut self, tenant: usize, node: usize) {
+        let Some(KnownKey { key, keyring, .. }) = self.key_at(tenant, node) else { return };
+        let states =
+            [KeyState::Suspended, KeyState::Active, KeyState::Deactivated, KeyState::Compromised, KeyState::Destroyed];
+        let state = states[self.place(states.len())];
+        self.say(tenant, node, &Body::SetKeyState(KeyStateChange { key, keyring, state }), Vec::new(), Then::Nothing);
+    }
+
+    fn edit(&mut self, tenant: usize, node: usize) {
+        let path = vec![["contact", "owner", "note"][self.place(3)].to_owned()];
+        let op = match self.place(3) {
+            0 => EditOp::Delete { path },
+            _ => EditOp::Put { path, value: format!("at {}", self.world.at()) },
+        };
+        self.say(tenant, node, &Body::Edit(vec![op]), Vec::new(), Then::Nothing);
+    }
+
+    fn rename(&mut self, tenant: usize, node: usize) {
+        let object = match self.place(3) {
+            0 => self.keyring_at(tenant, node).map(|keyring| Named::Keyring(keyring.id)),
+            1 => self.key_at(tenant, node).map(|key| Named::Key(key.key)),
+            _ => self.tenants[tenant].namespaces.first().copied().map(Named::Namespace),
+        };
+        let Some(object) = object else { return };
+        let name = NAMES[self.place(NAMES.len())].to_owned();
+        self.say(tenant, node, &Body::Rename(Renaming { object, name }), Vec::new(), Then::Nothing);
+    }
+
+    fn create_namespace(&mut self, tenant: usize, node: usize) {
+        let parent = self.tenants[tenant].namespaces.first().copied().filter(|_| self.world.at() % 2 == 0);
+        let name = NAMES[self.place(NAMES.len())].to_owned();
+        let admin = self.admin(tenant, node);
+        let body = Body::CreateNamespace(NewNamespace { parent, name });
+        let tenancy = &self.tenants[tenant];
+        let statements = self.world.together(node, tenancy.document(), &[&tenancy.admins[admin]], &body);
+        let then = Then::Namespace { tenant, namespace: statements[0].id().into() };
+        self.hand_in(node, &statements, Vec::new(), body.kind(), then);
+    }
+
+    fn role(&mut self, tenant: usize, node: usize) {
+        let drawn = self.place(self.tenants[tenant].agents.len());
+        let principal = self.tenants[tenant].agents[drawn].id();
+        let role = [Role::Auditor, Role::NamespaceAdmin][self.place(2)];
+        let namespace = self.tenants[tenant].namespaces.first().copied();
+        let scope = match namespace.filter(|_| role == Role::NamespaceAdmin) {
+            Some(namespace) => Scope::Namespace(namespace),
+            None => Scope::Tenant,
+        };
+        let body = match self.place(2) {
+            0 => Body::Grant(RoleGrant { principal, name: "lea".into(), role, scope }),
+            _ => Body::RevokeGrant(RoleRevocation { principal, role, scope }),
+        };
+        self.say(tenant, node, &body, Vec::new(), Then::Nothing);
+    }
+
+    fn policy(&mut self, tenant: usize, node: usize) {
+        let keyring = self.keyring_at(tenant, node);
+        // The tenant's own policy stays as it is, so that somebody can be served in the end.
+        let Some(keyring) = keyring else { return };
+        let text = [POLICY, CLOSED][self.place(2)].to_owned();
+        let body = Body::SetPolicy(NewPolicy { scope: Scope::Keyring(keyring.id), text });
+        self.say(tenant, node, &body, Vec::new(), Then::Nothing);
+    }
+
+    fn evidence(&mut self, tenant: usize, node: usize) {
+        let root = evidence_root();
+        let body = match self.place(6) {
+            0 => Body::DistrustEvidence(BlobHash::from_bytes(Sha256::digest(&root.certificate).into())),
+            _ => Body::TrustEvidence(root),
+        };
+        self.say(tenant, node, &body, Vec::new(), Then::Nothing);
+    }
+
+    /// Admins come, go, and are suspended. The first two stay.
+    fn admins_change(&mut self, tenant: usize, node: usize) {
+        let count = self.tenants[tenant].admins.len();
+        let other = (count > 2).then(|| 2 + self.place(count - 2));
+        let body = match (self.place(5), other) {
+            (0, Some(other)) => Body::RemoveAdmin(self.tenants[tenant].admins[other].identity.principal()),
+            (1 | 2, Some(other)) => Body::SuspendAdmin(self.tenants[tenant].admins[other].identity.principal()),
+            (3, Some(other)) => Body::LiftSuspension(self.tenants[tenant].admins[other].identity.principal()),
+            _ if count < 6 => {
+                let signer = Signer::new("new", &mut self.world.rng);
+                let person = signer.person();
+                self.tenants[tenant].admins.push(signer);
+                Body::AddAdmin(person)
+            }
+            (_, Some(other)) => Body::AddAdmin(self.tenants[tenant].admins[other].person()),
+            _ => return,
+        };
+        self.say(tenant, node, &body, Vec::new(), Then::Nothing);
+    }
+
+    /// An agent or its instance is refused from now on. Never the first one's, so that somebody can be served in the end.
+    fn revoke(&mut self, tenant: usize, node: usize) {
+        let agents = &self.tenants[tenant].agents;
+        let spared = agents[0].instance;
+        let agent = 1 + draw::place(&mut self.world.rng, agents.len() - 1);
+        let agent = &agents[agent];
+        let subject = match draw::place(&mut self.world.rng, 2) {
+            0 if agent.instance != spared => Subject::Instance(agent.instance.name()),
+            _ => Subject::Agent(agent.id()),
+        };
+        let whole = self.world.network.is_whole();
+        self.say(
+            tenant,
+            node,
+            &Body::Revoke(Revocation { subject, reason: "stolen".into() }),
+            Vec::new(),
+            Then::Nothing,
+        );
+        self.count(if whole { "revocations" } else { "revocations during a cut" });
+    }
+
+    /// Somebody endorses what waits, or what somebody already said long ago.
+    fn endorse(&mut self, tenant: usize, node: usize) {
+        let Some(state) = self.state(node, tenant) else { return };
+        let pending: Vec<StatementId> = state.pending.iter().map(|pending| pending.statement).collect();
+        if pending.is_empty() {
+            return;
+        }
+        let target = pending[self.place(pending.len())];
+        self.say(tenant, node, &Body::Endorse(target), Vec::new(), Then::Nothing);
+    }
+
+    /// A node without shares gets the tenant, or loses it.
+    fn placement(&mut self, tenant: usize, node: usize) {
+        let plan = &self.tenants[tenant].plan;
+        let custodian = |place: &usize| plan.committees.iter().any(|committee| committee.members.contains(place));
+        let free: Vec<usize> = (1..self.world.size()).filter(|place| !custodian(place)).collect();
+        if free.is_empty() {
+            return;
+        }
+        let place = free[self.place(free.len())];
+        let body = match self.place(3) {
+            0 => Body::DisplaceNode(self.world.node(place).id()),
+            _ => {
+                let lessee = self.place(4) > 0;
+                Body::PlaceNode(Placement { lessee, ..self.world.node(place).placement() })
+            }
+        };
+        self.say(tenant, node, &body, Vec::new(), Then::Nothing);
+    }
+
+    /// Another root of the same members.
+    fn propose_root(&mut self, tenant: usize, node: usize) {
+        let roots = self.state(node, tenant).map_or(0, |state| state.roots.len());
+        if roots >= 3 || self.tenants[tenant].plan.committees.is_empty() {
+            return;
+        }
+        let body = Body::ProposeRoot(self.root_spec(tenant));
+        self.say(tenant, node, &body, Vec::new(), Then::Nothing);
+    }
+
+    pub(super) fn root_spec(&self, tenant: usize) -> RootSpec {
+        let committee = |plan: &crate::scenario::CommitteePlan| CommitteeSpec {
+            members: plan.members.iter().map(|place| self.world.node(*place).id()).collect(),
+            threshold: plan.threshold,
+            faults: plan.faults,
+        };
+        RootSpec { committees: self.tenants[tenant].plan.committees.iter().map(committee).collect() }
+    }
+
+    /// The mesh's operators admit and remove nodes, and change who they are.
+    fn operate(&mut self) {
+        let document = self.mesh.into();
+        let up = |node: &usize| self.world.node(*node).running.is_some();
+        let up: Vec<usize> =
+            (0..self.world.size()).filter(|node| !self.scenario.liars.contains(node)).filter(up).collect();
+        if up.is_empty() {
+            return;
+        }
+        let node = up[self.place(up.len())];
+        let tenanted = |place: &usize| self.tenants.iter().any(|tenant| tenant.plan.placed.contains(place));
+        let spare: Vec<usize> = (1..self.world.size()).filter(|place| !tenanted(place)).collect();
+        let late = self.outside.first().copied();
+        let drawn = if spare.is_empty() { None } else { Some(spare[self.place(spare.len())]) };
+        let body = match (self.place(6), late) {
+            (0..=2, Some(late)) => Body::AdmitNode(self.world.node(late).card.clone()),
+            (3, _) if drawn.is_some() => Body::RemoveNode(self.world.node(drawn.unwrap_or_default()).id()),
+            (4, _) if drawn.is_some() => Body::AdmitNode(self.world.node(drawn.unwrap_or_default()).card.clone()),
+            (5, _) if self.founders.len() > 2 => Body::SuspendAdmin(self.founders[2].identity.principal()),
+            _ => Body::Edit(vec![EditOp::Put { path: vec!["note".into()], value: format!("at {}", self.world.at()) }]),
+        };
+        let count = if draw::chance(&mut self.world.rng, 700) { 2 } else { 1 };
+        let signers: Vec<&Signer> = self.founders.iter().take(count).collect();
+        let statements = self.world.together(node, document, &signers, &body);
+        self.hand_in(node, &statements, Vec::new(), body.kind(), Then::Nothing);
+        if let (Body::AdmitNode(_), Some(late), 2) = (&body, late, count) {
+            // Somebody copies the mesh's document to the new machine, as `keymesh mesh join` does.
+            self.outside.remove(&late);
+            self.pass(500);
+            self.world.hand_over(document, node, late);
+        }
+    }
+
+    /// People without a right to it say something: an operator of the mesh, another tenant's admin, an agent.
+    fn cross(&mut self, tenant: usize, node: usize) {
+        let document = self.tenants[tenant].document();
+        let body = match self.place(4) {
+            0 => Body::Revoke(Revocation {
+                subject: Subject::Agent(self.tenants[tenant].agents[0].id()),
+                reason: "because".into(),
+            }),
+            1 => Body::AddAdmin(self.founders[0].person()),
+            2 => Body::PlaceNode(self.world.node(0).placement()),
+            _ => {
+                Body::SetPolicy(NewPolicy { scope: Scope::Tenant, text: "permit(principal, action, resource);".into() })
+            }
+        };
+        let other = (tenant + 1) % self.tenants.len();
+        let signer = match self.place(3) {
+            0 => &self.founders[0],
+            1 if other != tenant => &self.tenants[other].admins[0],
+            _ => &self.tenants[tenant].launcher,
+        };
+        let statements = self.world.together(node, document, &[signer], &body);
+        self.hand_in(node, &statements, Vec::new(), "without a right", Then::Nothing);
+    }
+
+    /// Forgets nothing, but finds a key by id.
+    pub(super) fn known_key(&self, tenant: usize, key: &KeyId) -> Option<&KnownKey> {
+        self.tenants[tenant].keys.iter().find(|known| known.key == *key)
+    }
+}
