@@ -11,10 +11,12 @@ use keymesh_mesh::view::releasable;
 use keymesh_wire::body::{Body, MeshGenesis, NewNamespace, NewPolicy, Role, RoleGrant, Scope, TenantGenesis};
 use keymesh_wire::ids::{DocumentId, KeyId, MeshId, NodeId, StatementId, TenantId};
 
+use super::people::CLOSED;
 use super::{Run, Tenancy};
 use crate::agents::{Agent, Instance, evidence_root};
 use crate::draw;
 use crate::ground::POLICY;
+use crate::model::{Match, Rule};
 use crate::network::Weather;
 use crate::people::{Signer, nonce};
 use crate::scenario::{CommitteePlan, Scenario, some_of};
@@ -30,6 +32,9 @@ impl Run {
     pub(crate) fn begin(scenario: Scenario) -> Self {
         let plan = Plan { nodes: scenario.nodes.len(), weather: scenario.weather, skew: scenario.skew };
         let mut world = World::at_places(scenario.seed, plan, &scenario.nodes);
+        let permitted = Match { zone: Some("aws/eu-west-1a".into()), launched_by: Some("deploy".into()) };
+        world.watch.model.policy(POLICY, Rule { permits: vec![permitted], forbids: Vec::new() });
+        world.watch.model.policy(CLOSED, Rule { permits: Vec::new(), forbids: vec![Match::default()] });
         let founders: Vec<Signer> = ["fay", "gus", "hal"].map(|name| Signer::new(name, &mut world.rng)).into();
         let genesis = Body::MeshGenesis(MeshGenesis {
             name: "mesh".into(),
