@@ -158,7 +158,7 @@ impl Scenario {
         let skew = draw::between(rng, 0, 20_000);
         let drawn = draw::between(rng, 2, 8);
         let minutes = pins.virtual_minutes.map_or(drawn, u64::from);
-        let drawn = draw::between(rng, 300, 3_000);
+        let drawn = minutes * 60_000 / draw::between(rng, 60, 300);
         let pause = pins.pause.map_or(drawn, u64::from);
         let drawn = draw::between(rng, 5, 45);
         let faults = pins.faults.map_or(drawn, u64::from);

@@ -14,7 +14,7 @@ use crate::seen::Seen;
 pub(super) struct Identity {
     agents: BTreeMap<(DocumentId, String), PrincipalId>,
     instances: BTreeMap<(DocumentId, PrincipalId), String>,
-    votes: BTreeMap<(NodeId, String), PrincipalId>,
+    votes: BTreeMap<(DocumentId, NodeId, String), PrincipalId>,
     tickets: BTreeMap<(NodeId, Nonce), String>,
     outcomes: BTreeMap<(NodeId, RootId, u8), (u32, BlobHash)>,
     /// Who came back from an older disk, and so may have forgotten what was said.
@@ -41,7 +41,7 @@ impl Identity {
         match statement.body() {
             Some(Body::VoteEnrolment(vote)) => {
                 let instance = &vote.facts.instance;
-                if minded && !is_first(&mut self.votes, (author, instance.clone()), &vote.agent) {
+                if minded && !is_first(&mut self.votes, (statement.document(), author, instance.clone()), &vote.agent) {
                     look.wrong.push(format!("I9: {} votes for two agents on {instance}", who()));
                 }
                 if minded && !is_first(&mut self.tickets, (author, vote.ticket), instance) {
