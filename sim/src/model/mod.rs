@@ -12,6 +12,9 @@ pub mod facts;
 pub mod rights;
 pub mod story;
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
