@@ -23,6 +23,7 @@ use keymesh_wire::suite::Suite;
 use keymesh_wire::ticket::{Ticket, Voucher};
 use keymesh_wire::time::{Millis, Wall};
 use rand_core::{CryptoRng, Rng};
+use sha2::{Digest, Sha256};
 
 use crate::node::EPOCH;
 use crate::people::{Signer, nonce};
@@ -68,6 +69,12 @@ impl Instance {
         };
         format!("aws:111122223333:i-{number:017}")
     }
+}
+
+/// Hashes of all evidence there is that a provider really signed.
+pub fn genuine() -> impl Iterator<Item = BlobHash> {
+    let evidence = Instance::ALL.into_iter().map(|instance| Evidence::AwsIid { pkcs7: instance.document().to_vec() });
+    evidence.map(|evidence| BlobHash::from_bytes(Sha256::digest(codec::encode(&evidence)).into()))
 }
 
 /// What a tenant pins to believe the vectors.

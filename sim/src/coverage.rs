@@ -68,6 +68,7 @@ impl Coverage {
             Seen::Stored { .. }
             | Seen::Acknowledged { .. }
             | Seen::Started { .. }
+            | Seen::Shared { .. }
             | Seen::Asked { .. }
             | Seen::Recorded { .. }
             | Seen::Network { .. }

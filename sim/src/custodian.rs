@@ -14,6 +14,7 @@ use keymesh_wire::body::EnrolmentVote;
 use keymesh_wire::envelope::Verified;
 use keymesh_wire::ids::{KeyId, KeyringId, NodeId, PrincipalId, RequestId, TenantId};
 use keymesh_wire::request::{EnrolmentRequest, QuorumRequest};
+use keymesh_wire::time::Wall;
 
 use crate::draw;
 use crate::seen::Seen;
@@ -44,9 +45,9 @@ enum Then {
 #[derive(Debug, Clone, Copy)]
 enum Purpose {
     /// A lease of a keyring for the asking node.
-    Lease { tenant: TenantId, keyring: KeyringId },
+    Lease { tenant: TenantId, keyring: KeyringId, issued: Wall },
     /// A blind release to an agent.
-    Release { agent: PrincipalId, tenant: TenantId, key: KeyId },
+    Release { agent: PrincipalId, tenant: TenantId, key: KeyId, issued: Wall },
 }
 
 impl World {
@@ -68,11 +69,11 @@ impl World {
                 match grant.contribute(&recorded, &view, &mut self.nodes[node].rng) {
                     Ok(parts) => {
                         self.saw(match purpose {
-                            Purpose::Lease { tenant, keyring } => {
-                                Seen::Leased { node, request, lessee: to, tenant, keyring, now }
+                            Purpose::Lease { tenant, keyring, issued } => {
+                                Seen::Leased { node, request, issued, lessee: to, tenant, keyring, now }
                             }
-                            Purpose::Release { agent, tenant, key } => {
-                                Seen::Contributed { node, request, agent, tenant, key, now }
+                            Purpose::Release { agent, tenant, key, issued } => {
+                                Seen::Contributed { node, request, issued, agent, tenant, key, now }
                             }
                         });
                         parts.into_iter().for_each(|part| self.answer(node, &to, request, Verdict::Partial(part)));
@@ -129,12 +130,14 @@ impl World {
                     }
                     return;
                 };
-                let purpose = Purpose::Lease { tenant: asked.tenant, keyring: asked.keyring };
+                let issued = asked.issued;
+                let purpose = Purpose::Lease { tenant: asked.tenant, keyring: asked.keyring, issued };
                 self.judge(node, from, asked.request, purpose, |view, now| decide_lease(view, &asked, now));
             }
             CustodyMessage::QuorumAsk(envelope) => {
                 let Ok(asked) = Verified::<QuorumRequest>::from_bytes(&envelope) else { return };
-                let purpose = Purpose::Release { agent: asked.agent, tenant: asked.tenant, key: asked.key };
+                let (agent, issued) = (asked.agent, asked.issued);
+                let purpose = Purpose::Release { agent, tenant: asked.tenant, key: asked.key, issued };
                 self.judge(node, from, asked.request, purpose, |view, now| decide_quorum(view, &asked, now));
             }
             CustodyMessage::EnrolAsk(envelope) => {
@@ -173,7 +176,7 @@ impl World {
         let now = self.nodes[node].now(self.at());
         let Some(view) = self.nodes[node].view().cloned() else { return };
         let (decision, record) = decide(&view, now);
-        if let Purpose::Release { agent, tenant, key } = purpose {
+        if let Purpose::Release { agent, tenant, key, .. } = purpose {
             let release = decision.is_ok();
             self.saw(Seen::Decided { node, now, handle: None, agent, tenant, key, release, blind: true });
         }

@@ -21,6 +21,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
 use crate::agents::{Agent, Instance};
+use crate::coverage::Coverage;
 use crate::disk::Reach;
 use crate::draw;
 use crate::ground::Ground;
@@ -97,6 +98,8 @@ pub struct Report {
     pub time: u64,
     /// How often each thing happened.
     pub counts: BTreeMap<&'static str, u64>,
+    /// What was exercised.
+    pub coverage: Coverage,
     /// The timeline.
     pub timeline: Vec<(u64, String)>,
     /// What was wrong; empty for a good run.
@@ -164,6 +167,7 @@ pub fn run(scenario: Scenario) -> Report {
         events: world.trace.events(),
         time: world.at(),
         counts: run.counts,
+        coverage: world.watch.coverage.clone(),
         timeline: world.trace.timeline().to_vec(),
         violations: world.violations().to_vec(),
     }
@@ -468,7 +472,7 @@ impl Run {
         self.pass(5_000);
         let began = self.ground.world.at();
         if !self.ground.world.run_until(RECOVERY, World::is_converged) {
-            self.ground.world.violation(format!("nodes do not agree {RECOVERY} ms after the healing"));
+            self.ground.world.violation(format!("I3: nodes do not agree {RECOVERY} ms after the healing"));
         }
         let took = self.ground.world.at() - began;
         self.ground.world.trace.note(self.ground.world.at(), format!("all agree {took} ms after the last look"));

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use keymesh_wire::audit::AuditRecord;
 use keymesh_wire::ids::{DocumentId, KeyId, KeyringId, NodeId, PrincipalId, RequestId, StatementId, TenantId};
-use keymesh_wire::time::{Boot, Now};
+use keymesh_wire::time::{Boot, Now, Wall};
 
 use crate::world::{Denied, Handle};
 
@@ -41,6 +41,13 @@ pub enum Seen<'a> {
         id: StatementId,
         /// Its envelope, as it lies there.
         bytes: &'a [u8],
+    },
+    /// A root share is on a node's disk from now on.
+    Shared {
+        /// The node's place.
+        node: usize,
+        /// The slot it lies in.
+        slot: &'a str,
     },
     /// A client was told that a node has these.
     Acknowledged {
@@ -140,6 +147,8 @@ pub enum Seen<'a> {
         node: usize,
         /// The request.
         request: RequestId,
+        /// When it was made, by the agent's word.
+        issued: Wall,
         /// The agent.
         agent: PrincipalId,
         /// The tenant.
@@ -155,6 +164,8 @@ pub enum Seen<'a> {
         node: usize,
         /// The request.
         request: RequestId,
+        /// When it was made, by the lessee's word.
+        issued: Wall,
         /// The lessee.
         lessee: NodeId,
         /// The tenant.

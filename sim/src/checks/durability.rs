@@ -1,20 +1,43 @@
-//! I8: what was acknowledged is on the disk, when it is said and at every start.
+//! I8: what was acknowledged is on the disk, when it is said and at every start; and a root is attested when every member
+//! has its share on disk, so that no member can lose its part of a root that is in use.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use keymesh_mesh::custody::ceremony::slot_name;
+use keymesh_wire::body::Body;
 use keymesh_wire::ids::StatementId;
+use keymesh_wire::statement::Checked;
 
-use super::Look;
+use super::{Look, place_of};
 use crate::seen::Seen;
 
 #[derive(Debug, Default)]
 pub(super) struct Durability {
     acknowledged: BTreeMap<usize, BTreeSet<StatementId>>,
+    /// Which slots hold a share, by node.
+    shares: BTreeSet<(usize, String)>,
     /// Whose disk is an older copy since the last start.
     older: BTreeSet<usize>,
 }
 
 impl Durability {
+    pub(super) fn stored(&self, look: &mut Look<'_>, statement: &Checked) {
+        let Some(Body::AttestRoot(word)) = statement.body() else { return };
+        let author = place_of(look.model, &statement.author());
+        let Some(author) = author.filter(|author| look.is_honest(*author)) else { return };
+        let root = look.model.statement(&word.root.into()).and_then(Checked::body);
+        let Some(Body::ProposeRoot(spec)) = root else { return };
+        let committee = spec.committees.get(usize::from(word.committee));
+        let slot = slot_name(&word.root, word.committee, word.attempt);
+        for member in committee.into_iter().flat_map(|committee| &committee.members) {
+            let Some(place) = place_of(look.model, member).filter(|place| look.is_honest(*place)) else { continue };
+            if !self.shares.contains(&(place, slot.clone())) {
+                let (n, m) = (author + 1, place + 1);
+                look.wrong.push(format!("I8: n{n} attests {} while n{m} has no share on its disk", word.root));
+            }
+        }
+    }
+
     pub(super) fn see(&mut self, look: &mut Look<'_>, seen: &Seen<'_>) {
         match seen {
             Seen::Acknowledged { node, statements, .. } if look.is_honest(*node) => {
@@ -25,6 +48,9 @@ impl Durability {
                     }
                     known.insert(*id);
                 }
+            }
+            Seen::Shared { node, slot } => {
+                self.shares.insert((*node, (*slot).to_owned()));
             }
             Seen::RolledBack { node } => {
                 self.older.insert(*node);

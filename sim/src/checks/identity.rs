@@ -16,6 +16,8 @@ pub(super) struct Identity {
     instances: BTreeMap<(DocumentId, PrincipalId), String>,
     votes: BTreeMap<(DocumentId, NodeId, String), PrincipalId>,
     tickets: BTreeMap<(NodeId, Nonce), String>,
+    /// Hashes of evidence that is genuine; if there are none, no evidence is looked at.
+    genuine: BTreeSet<BlobHash>,
     outcomes: BTreeMap<(NodeId, RootId, u8), (u32, BlobHash)>,
     /// Who came back from an older disk, and so may have forgotten what was said.
     older: BTreeSet<usize>,
@@ -27,6 +29,10 @@ fn is_first<K: Ord, V: PartialEq + Clone>(known: &mut BTreeMap<K, V>, key: K, va
 }
 
 impl Identity {
+    pub(super) fn genuine(&mut self, evidence: BlobHash) {
+        self.genuine.insert(evidence);
+    }
+
     pub(super) fn see(&mut self, seen: &Seen<'_>) {
         if let Seen::RolledBack { node } = seen {
             self.older.insert(*node);
@@ -43,6 +49,9 @@ impl Identity {
                 let instance = &vote.facts.instance;
                 if minded && !is_first(&mut self.votes, (statement.document(), author, instance.clone()), &vote.agent) {
                     look.wrong.push(format!("I9: {} votes for two agents on {instance}", who()));
+                }
+                if minded && !self.genuine.is_empty() && !self.genuine.contains(&vote.evidence) {
+                    look.wrong.push(format!("I5: {} votes for {instance} by evidence that is not genuine", who()));
                 }
                 if minded && !is_first(&mut self.tickets, (author, vote.ticket), instance) {
                     look.wrong.push(format!("I9: {} votes for two instances by one ticket", who()));

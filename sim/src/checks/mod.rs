@@ -18,7 +18,8 @@ mod tally;
 
 use std::collections::BTreeSet;
 
-use keymesh_wire::ids::{DocumentId, NodeId};
+use keymesh_wire::body::Body;
+use keymesh_wire::ids::{BlobHash, DocumentId, NodeId};
 use keymesh_wire::statement::Checked;
 
 use crate::coverage::Coverage;
@@ -64,6 +65,11 @@ impl Checks {
         self.liars.insert(node);
     }
 
+    /// Evidence with this hash is genuine, and only such counts.
+    pub fn genuine(&mut self, evidence: BlobHash) {
+        self.identity.genuine(evidence);
+    }
+
     /// Whether something is expected of a node.
     pub fn trusts(&self, node: usize) -> bool {
         !self.liars.contains(&node)
@@ -83,6 +89,10 @@ impl Checks {
         if new {
             tally::count(&mut look, statement);
         }
+        check_place(&mut look, node, statement);
+        if new {
+            self.durability.stored(&mut look, statement);
+        }
         self.identity.stored(&mut look, node, statement, new);
         self.revocations.stored(&mut look, node, statement);
         look.wrong
@@ -101,6 +111,17 @@ impl Checks {
     /// Two nodes with one set of statements have one digest (I3).
     pub(crate) fn digest(&mut self, node: usize, document: DocumentId, set: &Set, digest: [u8; 32]) -> Option<String> {
         self.digests.note(node, document, set, digest)
+    }
+}
+
+/// I1: a tenant's bytes lie only where its document places them.
+fn check_place(look: &mut Look<'_>, node: usize, statement: &Checked) {
+    let document = statement.document();
+    let is_tenant = look.model.story(&document).and_then(|story| story.body(0));
+    if matches!(is_tenant, Some(Body::TenantGenesis(_)))
+        && !look.model.id(node).is_some_and(|id| look.model.was_ever_placed(&document, &id))
+    {
+        look.wrong.push(format!("I1: n{} stores a statement of {document}, which never placed it there", node + 1));
     }
 }
 

@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use keymesh_wire::audit::{AuditKind, AuditRecord, Outcome};
 use keymesh_wire::body::CustodyClass;
 use keymesh_wire::ids::{KeyringId, NodeId, RequestId, TenantId};
-use keymesh_wire::time::{Boot, Now};
+use keymesh_wire::time::{Boot, Millis, Now, Wall};
 
 use super::Look;
+use crate::model::facts::Facts;
 use crate::model::{Verdict, Wish};
 use crate::seen::Seen;
-use crate::world::Handle;
+use crate::world::{CLOCK_TOLERANCE, Handle};
 
 /// A release that an agent asked for.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +28,12 @@ pub(super) struct Releases {
     /// By handle, what the key held when it was decided; absent if nobody told.
     decided: BTreeMap<Handle, Option<Vec<u8>>>,
     allowed: BTreeSet<(usize, &'static str, RequestId)>,
-    opened: BTreeSet<(usize, TenantId, KeyringId)>,
+    /// Leases with a durable record that were not seen to be used yet, by the request that opened them.
+    opened: BTreeMap<(usize, TenantId, KeyringId), RequestId>,
+    /// When somebody first contributed to a request.
+    first: BTreeMap<RequestId, u64>,
+    /// Whose boot clock does not run with virtual time.
+    tampered: BTreeSet<usize>,
     leases: BTreeMap<(usize, TenantId, KeyringId), Boot>,
 }
 
@@ -49,14 +55,21 @@ impl Releases {
     }
 
     pub(super) fn see(&mut self, look: &mut Look<'_>, seen: &Seen<'_>) {
+        if let Seen::Leased { request, .. } = seen {
+            self.first.entry(*request).or_insert(look.at);
+        }
         match *seen {
             Seen::Asked { node, handle, request, agent, tenant, key } => {
                 let wish = Wish { agent, tenant, key, blind: false };
                 self.asked.insert(handle, Asked { node, wish, request });
             }
+            Seen::Clock { node, .. } => {
+                self.tampered.insert(node);
+            }
             Seen::Recorded { node, record } => self.record(node, record),
             Seen::Crashed { node, .. } | Seen::Started { node, .. } => {
                 self.leases.retain(|(at, ..), _| *at != node);
+                self.opened.retain(|(at, ..), _| *at != node);
                 self.asked.retain(|_, asked| asked.node != node);
                 self.decided.retain(|handle, _| self.asked.contains_key(handle));
             }
@@ -73,7 +86,8 @@ impl Releases {
                     self.released(look, &asked, held.flatten(), now, data);
                 }
             }
-            Seen::Contributed { node, request, agent, tenant, key, .. } if look.is_honest(node) => {
+            Seen::Contributed { node, request, issued, agent, tenant, key, now } if look.is_honest(node) => {
+                check_custodian(look, node, tenant, issued, now);
                 let wish = Wish { agent, tenant, key, blind: true };
                 if let Verdict::MustNot(reason) = look.model.judge(node, &wish) {
                     look.wrong
@@ -81,7 +95,8 @@ impl Releases {
                 }
                 self.check_record(look, node, AuditKind::QuorumPartial, request);
             }
-            Seen::Leased { node, request, lessee, tenant, keyring, .. } if look.is_honest(node) => {
+            Seen::Leased { node, request, issued, lessee, tenant, keyring, now } if look.is_honest(node) => {
+                check_custodian(look, node, tenant, issued, now);
                 check_lessee(look, node, lessee, tenant, keyring);
                 self.check_record(look, node, AuditKind::LeasePartial, request);
             }
@@ -97,7 +112,7 @@ impl Releases {
             self.allowed.insert((node, name(record.kind), record.request));
         }
         if let (AuditKind::LeaseOpened, Some(tenant), Some(keyring)) = (record.kind, record.tenant, record.keyring) {
-            self.opened.insert((node, tenant, keyring));
+            self.opened.insert((node, tenant, keyring), record.request);
         }
     }
 
@@ -128,22 +143,50 @@ impl Releases {
     fn leased(&mut self, look: &mut Look<'_>, node: usize, now: Now, of: (TenantId, KeyringId), expires: Boot) {
         let (tenant, keyring) = of;
         let facts = look.model.facts(node, &tenant.into());
-        match facts.as_ref().and_then(|facts| facts.keyrings.get(&keyring)).map(|keyring| &keyring.class) {
-            Some(CustodyClass::Leased { lease, .. }) if expires <= now.boot.plus(*lease) => {}
-            Some(CustodyClass::Leased { lease, .. }) => {
-                let left = expires.0.saturating_sub(now.boot.0);
-                look.wrong
-                    .push(format!("I6: n{} has a lease for {left} ms more, at most {lease} are allowed", node + 1));
-            }
-            Some(CustodyClass::Quorum) | None => {
-                look.wrong
-                    .push(format!("I2: n{} has a lease of {keyring}, which it does not know as leased", node + 1));
-            }
+        let n = node + 1;
+        let Some(lease) = facts.as_ref().and_then(|facts| lease_of(facts, &keyring)) else {
+            return look.wrong.push(format!("I2: n{n} has a lease of {keyring}, which it does not know as leased"));
+        };
+        let left = expires.0.saturating_sub(now.boot.0);
+        if left > lease.0 {
+            look.wrong.push(format!("I6: n{n} has a lease for {left} ms more, at most {lease} are allowed"));
         }
-        if !self.opened.contains(&(node, tenant, keyring)) {
-            look.wrong.push(format!("I7: n{} opened {keyring} without a durable record", node + 1));
+        match self.opened.remove(&(node, tenant, keyring)).map(|request| self.first.get(&request)) {
+            None => look.wrong.push(format!("I7: n{n} uses a lease of {keyring} without a durable record of it")),
+            Some(first) => {
+                // It was asked for no later than somebody first contributed, and runs from then on.
+                let whole = left + first.map_or(0, |first| look.at - first);
+                if whole > lease.0 && !self.tampered.contains(&node) {
+                    let more = whole - lease.0;
+                    look.wrong.push(format!("I6: n{n} counts a lease from {more} ms after the first contribution"));
+                }
+            }
         }
         self.leases.insert((node, tenant, keyring), expires);
+    }
+}
+
+/// How long leases of a keyring last, if it is leased.
+fn lease_of(facts: &Facts, keyring: &KeyringId) -> Option<Millis> {
+    match facts.keyrings.get(keyring)?.class {
+        CustodyClass::Leased { lease, .. } => Some(lease),
+        CustodyClass::Quorum => None,
+    }
+}
+
+/// I5: a custodian contributes as a member of the mesh that the tenant placed, and to fresh requests by its own clock.
+fn check_custodian(look: &mut Look<'_>, node: usize, tenant: TenantId, issued: Wall, now: Now) {
+    let n = node + 1;
+    let facts = look.model.facts(node, &tenant.into());
+    let me = look.model.id(node);
+    let counts = facts.is_some_and(|facts| me.is_some_and(|me| look.model.is_counted(node, &facts, &me)));
+    if !counts {
+        look.wrong.push(format!("I5: n{n} contributes although it was removed or displaced and knows it"));
+    }
+    // A contribution leaves a little after it was decided.
+    let apart = issued.distance(now.wall);
+    if apart > Millis(CLOCK_TOLERANCE.0 + 1000) {
+        look.wrong.push(format!("I5: n{n} contributes to a request whose time is {apart} from its own"));
     }
 }
 

@@ -19,7 +19,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use keymesh_wire::body::{CustodyClass, InstanceFacts, KeyState, Scope};
+use keymesh_wire::body::{Body, CustodyClass, InstanceFacts, KeyState, Scope};
 use keymesh_wire::ids::{DocumentId, KeyId, NodeId, PrincipalId, StatementId, TenantId, VersionId};
 use keymesh_wire::statement::Checked;
 
@@ -247,11 +247,26 @@ impl Model {
         self.meaning(document, &all)
     }
 
-    /// Whether by its own disk a node at this place may lease a tenant's keyrings, or `node` may, as this one sees it.
-    pub fn may_lease(&self, at: usize, tenant: &Facts, node: &NodeId) -> bool {
+    /// Whether by the disk at place `at` a node is a member of the mesh and placed by a tenant.
+    pub fn is_counted(&self, at: usize, tenant: &Facts, node: &NodeId) -> bool {
         let mesh = tenant.mesh.and_then(|mesh| self.facts(at, &mesh.into()));
-        mesh.is_some_and(|mesh| mesh.members.contains(node))
-            && tenant.nodes.get(node).is_some_and(|placement| placement.lessee)
+        mesh.is_some_and(|mesh| mesh.members.contains(node)) && tenant.nodes.contains_key(node)
+    }
+
+    /// Whether by the disk at place `at` a node may lease a tenant's keyrings.
+    pub fn may_lease(&self, at: usize, tenant: &Facts, node: &NodeId) -> bool {
+        self.is_counted(at, tenant, node) && tenant.nodes.get(node).is_some_and(|placement| placement.lessee)
+    }
+
+    /// Whether any statement of a tenant's document that ever was said places a node.
+    pub fn was_ever_placed(&self, document: &DocumentId, node: &NodeId) -> bool {
+        let Some(story) = self.story(document) else { return false };
+        let first = matches!(story.body(0), Some(Body::TenantGenesis(genesis))
+            if genesis.nodes.iter().any(|placement| placement.node == *node));
+        first
+            || story
+                .of_kind("place-node")
+                .any(|place| matches!(story.body(place), Some(Body::PlaceNode(placement)) if placement.node == *node))
     }
 
     /// Judges a release by what is on the disk of the node that is to make it.

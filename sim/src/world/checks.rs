@@ -56,12 +56,10 @@ impl World {
     /// I8: no node attested a share that is not on its disk, wherever the attestation got to.
     pub fn check_shares(&mut self) {
         let mut attested = BTreeSet::new();
-        for node in &self.nodes {
-            for statement in node.disk.statements().filter_map(|bytes| Checked::from_bytes(bytes).ok()) {
-                if let Some(Body::AttestRoot(said)) = statement.body() {
-                    let slot = keymesh_mesh::custody::ceremony::slot_name(&said.root, said.committee, said.attempt);
-                    attested.insert((statement.author(), slot));
-                }
+        for statement in self.watch.statements.values() {
+            if let Some(Body::AttestRoot(said)) = statement.body() {
+                let slot = keymesh_mesh::custody::ceremony::slot_name(&said.root, said.committee, said.attempt);
+                attested.insert((statement.author(), slot));
             }
         }
         for (author, slot) in attested {

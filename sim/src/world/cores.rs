@@ -82,9 +82,14 @@ impl World {
     fn finish(&mut self, node: usize, step: Step, reach: Reach) {
         let doomed = self.nodes[node].running.is_none() || reach != Reach::Everything;
         let mut stored = Vec::new();
-        let mut records = Vec::new();
+        let (mut records, mut shares) = (Vec::new(), Vec::new());
         for write in &step.batch.writes {
             self.search_write(node, write);
+            match write {
+                Write::Audit(record) if reach == Reach::Everything => records.push(record.clone()),
+                Write::Share { slot, .. } if reach != Reach::Nothing => shares.push(slot.clone()),
+                _ => {}
+            }
             if let Write::Statement { id, bytes, .. } = write {
                 self.trace.event(self.at, "write", node, &[id.as_bytes()]);
                 if reach == Reach::Everything {
@@ -93,13 +98,6 @@ impl World {
             }
         }
         let erased = self.to_erase(node, &step.batch.writes);
-        if reach == Reach::Everything {
-            let audits = step.batch.writes.iter().filter_map(|write| match write {
-                Write::Audit(record) => Some(record.clone()),
-                Write::Statement { .. } | Write::Blob { .. } | Write::EraseBlob { .. } | Write::Share { .. } => None,
-            });
-            records.extend(audits);
-        }
         let disk = &mut self.nodes[node].disk;
         let written: Result<_, std::convert::Infallible> = step.batch.persist(|writes| {
             disk.write(writes, reach);
@@ -108,6 +106,9 @@ impl World {
         let Ok(durable) = written;
         if reach == Reach::Everything {
             self.check_erased(node, &erased);
+        }
+        for slot in shares {
+            self.saw(Seen::Shared { node, slot: &slot });
         }
         for (id, bytes) in stored {
             self.saw(Seen::Stored { node, id, bytes: &bytes });

@@ -174,6 +174,7 @@ impl World {
         let network = Network::between(nodes.iter().map(spot).collect(), plan.weather, &mut rng);
         let mut watch = Watch::default();
         nodes.iter().enumerate().for_each(|(place, node)| watch.model.node(place, node.id()));
+        crate::agents::genuine().for_each(|evidence| watch.checks.genuine(evidence));
         let places: BTreeMap<NodeId, usize> =
             nodes.iter().enumerate().map(|(place, node)| (node.id(), place)).collect();
         let mut trace = Trace::default();

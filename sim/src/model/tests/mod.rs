@@ -273,12 +273,12 @@ fn what_a_removed_admin_does_beside_the_removal_counts_for_nothing_and_the_remov
 fn a_suspended_admin_acts_no_more_until_a_majority_lifts_it() {
     let mut pen = Pen::new();
     let suspended = pen.say("ann", &[pen.begin()], &Body::SuspendAdmin(who("bob")));
-    assert_eq!(pen.facts().admins[&who("bob")], true);
+    assert!(pen.facts().admins[&who("bob")]);
     let denial = Body::Revoke(Revocation { subject: Subject::Agent(who("agent")), reason: "x".into() });
     pen.say("bob", &[pen.begin()], &denial);
     assert!(pen.facts().denials.is_empty());
     let (_, lifted) = pen.agree(&["ann", "cem"], &[suspended], &Body::LiftSuspension(who("bob")));
-    assert_eq!(pen.facts().admins[&who("bob")], false);
+    assert!(!pen.facts().admins[&who("bob")]);
     pen.say("bob", &[lifted], &denial);
     assert!(!pen.facts().denials.is_empty());
 }
