@@ -28,6 +28,7 @@ pub mod node;
 pub mod people;
 pub mod random;
 pub mod run;
+pub mod scale;
 pub mod scenario;
 pub mod seen;
 pub mod sweep;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use keymesh_sim::run::{Report, run};
+use keymesh_sim::scale;
 use keymesh_sim::scenario::{Pins, Scenario};
 use keymesh_sim::sweep::{Summary, sweep};
 
@@ -58,6 +59,8 @@ enum Command {
         #[command(flatten)]
         pins: Pins,
     },
+    /// Measure how the cost of the mesh grows with its size.
+    Scale(scale::Arguments),
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
 
 fn act(command: Command, out: &mut impl Write) -> io::Result<bool> {
     match command {
+        Command::Scale(arguments) => scale::run(&arguments, out),
         Command::Run { seed, quiet, pins } => {
             let scenario = Scenario::draw(seed, &pins);
             writeln!(out, "{scenario}")?;

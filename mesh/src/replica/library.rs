@@ -178,6 +178,10 @@ impl Holdings for Library {
         self.documents.get(document).map(|document| document.graph().ids().copied().collect()).unwrap_or_default()
     }
 
+    fn height(&self, document: &DocumentId, id: &StatementId) -> u64 {
+        self.documents.get(document).and_then(|document| document.graph().height(id)).unwrap_or_default()
+    }
+
     fn digest(&self, document: &DocumentId) -> [u8; 32] {
         self.documents.get(document).map(Document::digest).unwrap_or_default()
     }

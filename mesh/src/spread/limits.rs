@@ -8,12 +8,15 @@ use keymesh_wire::time::Millis;
 pub struct SpreadLimits {
     /// To how many peers a statement submitted here is pushed at once; the other peers hear its id.
     pub push_fanout: usize,
-    /// How many peers a node tells about a statement that it got from a peer.
+    /// How many peers a node tells about statements that it got from a peer.
     pub announce_fanout: usize,
     /// How long such ids are gathered before they are told.
     pub announce_delay: Millis,
-    /// How often digests are compared with each peer, jittered by a quarter to either side.
+    /// How often digests are compared with `compare_fanout` peers, or with all if there are fewer; jittered by a quarter
+    /// to either side.
     pub reconcile_every: Millis,
+    /// With how many peers digests are compared in `reconcile_every`, each after the other.
+    pub compare_fanout: usize,
     /// How long an answer to a pull is waited for before the next peer is asked.
     pub retry: Millis,
     /// How often a missing statement is asked for before it is given up.
@@ -59,6 +62,7 @@ impl Default for SpreadLimits {
             announce_fanout: 3,
             announce_delay: Millis(20),
             reconcile_every: Millis::seconds(10),
+            compare_fanout: 8,
             retry: Millis(500),
             tries: 6,
             waiting_count: 1024,
@@ -97,6 +101,7 @@ impl SpreadLimits {
         self.answer_bytes = self.answer_bytes.clamp(largest, served);
         self.retry = self.retry.max(Millis(1));
         self.reconcile_every = self.reconcile_every.max(Millis(2));
+        self.compare_fanout = self.compare_fanout.max(1);
         self.announce_delay = self.announce_delay.max(Millis(1));
         self.session_timeout = self.session_timeout.max(Millis(1));
         self

@@ -173,7 +173,7 @@ pub enum Message {
         ranges: Vec<u8>,
     },
     /// The initiator knows both differences. The responder answers with [`Message::Chunk`]s of what the initiator lacks
-    /// and forgets the session.
+    /// and forgets the session. In answer to [`Message::Open`], with nothing in it: not now.
     #[n(10)]
     Close {
         /// Of which document.

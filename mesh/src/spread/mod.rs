@@ -4,7 +4,7 @@
 //! same statements (the first half of I3; the fold is the other), whatever is lost, repeated or reordered on the way and
 //! whatever any single peer does. Speed comes from pushing: what is submitted here goes at once to a few peers, its id to
 //! the rest, and what a peer lacks it pulls. Certainty comes from anti-entropy: digests are compared when a peer appears
-//! and every few seconds; where they differ, range-based set reconciliation (Meyer, "Range-Based Set Reconciliation",
+//! and with a few peers in turn every few seconds; where they differ, range-based set reconciliation (Meyer, "Range-Based Set Reconciliation",
 //! 2022; the `negentropy` protocol) finds both differences and each side streams what the other lacks in causal order, in
 //! pieces that the receiver paces. Equal ids with unequal folded state are reported: that is a fault, not lag.
 //!
@@ -17,9 +17,11 @@
 
 mod blobs;
 mod limits;
+mod mends;
 mod message;
 mod meter;
 mod offers;
+mod partners;
 mod peek;
 mod reconcile;
 mod salted;
@@ -39,7 +41,9 @@ use rand_core::CryptoRng;
 pub use limits::SpreadLimits;
 pub use message::{FrameError, LACKING, LIST, Message, SaltedId, Summary, Told, VERSION};
 
+use mends::Mends;
 use meter::Meter;
+use partners::Partners;
 use reconcile::{Credit, Session, Stream};
 use waiting::Waiting;
 use wants::Wants;
@@ -64,6 +68,9 @@ pub trait Holdings {
     fn bytes(&self, document: &DocumentId, id: &StatementId) -> Option<&[u8]>;
     /// The ids of a document's statements, sorted.
     fn ids(&self, document: &DocumentId) -> Vec<StatementId>;
+    /// How many statements lie on the longest way from a held statement back to its document's beginning: the same at
+    /// every replica that holds it.
+    fn height(&self, document: &DocumentId, id: &StatementId) -> u64;
     /// A digest over the ids and the folded state of a document: of the same statements as [`Holdings::ids`] gives at
     /// that moment, and cheap to ask for again while nothing changes.
     fn digest(&self, document: &DocumentId) -> [u8; 32];
@@ -201,7 +208,6 @@ struct Lag {
 struct Peer {
     up: bool,
     meter: Meter,
-    digests_at: Boot,
     flood_reported: Option<Boot>,
     lag: BTreeMap<DocumentId, Lag>,
 }
@@ -230,7 +236,10 @@ pub struct Spread {
     streams: BTreeMap<(NodeId, DocumentId), Stream>,
     credits: BTreeMap<(NodeId, DocumentId), Credit>,
     checks: BTreeMap<(NodeId, DocumentId), Boot>,
-    announces: BTreeMap<(NodeId, DocumentId), BTreeSet<StatementId>>,
+    partners: Partners,
+    mends: Mends,
+    /// Statements to tell a few peers about, each with those who are known to have it.
+    news: BTreeMap<(DocumentId, StatementId), BTreeSet<NodeId>>,
     announce_at: Boot,
     /// The last summary of each document; valid while its state digest is the replica's.
     summaries: BTreeMap<DocumentId, Summary>,
@@ -257,19 +266,19 @@ impl<'a, H: Holdings, R: CryptoRng> Step<'a, H, R> {
         self.actions.push(Action::Misbehaved { peer, what });
     }
 
-    /// `span`, up to a quarter shorter or longer.
-    fn jittered(&mut self, span: Millis) -> Millis {
-        let half = span.0 / 2;
-        let off = if half == 0 { 0 } else { self.rng.next_u64() % half };
-        Millis(span.0 - span.0 / 4 + off)
-    }
-
     fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             let other = (self.rng.next_u64() % (last as u64 + 1)) as usize;
             items.swap(last, other);
         }
     }
+}
+
+/// `span`, up to a quarter shorter or longer.
+fn jittered(span: Millis, rng: &mut impl CryptoRng) -> Millis {
+    let half = span.0 / 2;
+    let off = if half == 0 { 0 } else { rng.next_u64() % half };
+    Millis(span.0 - span.0 / 4 + off)
 }
 
 impl Spread {
@@ -292,13 +301,15 @@ impl Spread {
             streams: BTreeMap::new(),
             credits: BTreeMap::new(),
             checks: BTreeMap::new(),
-            announces: BTreeMap::new(),
+            partners: Partners::default(),
+            mends: Mends::default(),
+            news: BTreeMap::new(),
             announce_at: never,
             summaries: BTreeMap::new(),
         }
     }
 
-    /// An admitted peer is connected. Digests are exchanged at the next tick, which is due now.
+    /// An admitted peer is connected. Digests are told soon: at the next tick, if no other peer came up just before.
     pub fn peer_up(&mut self, peer: NodeId, now: Boot) {
         if peer == self.me {
             return;
@@ -311,12 +322,11 @@ impl Spread {
         let entry = self.peers.entry(peer).or_insert_with(|| Peer {
             up: true,
             meter: Meter::new(limits, now),
-            digests_at: now,
             flood_reported: None,
             lag: BTreeMap::new(),
         });
         entry.up = true;
-        entry.digests_at = now;
+        self.partners.up(peer, now);
         self.blobs_at = self.blobs_at.min(now);
     }
 
@@ -326,11 +336,12 @@ impl Spread {
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.up = false;
         }
+        self.partners.down(&peer);
+        self.mends.gone(&peer);
         self.sessions.retain(|(of, _), _| *of != peer);
         self.streams.retain(|(of, _), _| *of != peer);
         self.credits.retain(|(of, _), _| *of != peer);
         self.checks.retain(|(of, _), _| *of != peer);
-        self.announces.retain(|(of, _), _| *of != peer);
     }
 
     /// A frame from a connected peer. Frames from others are ignored.
@@ -401,6 +412,7 @@ impl Spread {
         rng: &mut impl CryptoRng,
     ) -> Vec<Action> {
         let mut step = Step::new(holdings, now, rng);
+        self.mends.changed(statement.document(), now);
         self.release(statement, &mut step);
         self.forward(statement, from, &mut step);
         step.actions
@@ -442,13 +454,11 @@ impl Spread {
 
     /// When [`Spread::tick`] has something to do next.
     pub fn next_wake(&self) -> Option<Boot> {
-        let peers = self.peers.values().filter(|peer| peer.up).map(|peer| peer.digests_at);
         let sessions = self.sessions.values().map(Session::deadline);
         let streams = self.streams.values().map(Stream::wake);
         let credits = self.credits.values().map(|credit| credit.due);
-        let fixed = [self.scan_at, self.blobs_at, self.bare_at, self.announce_at];
-        peers
-            .chain(sessions)
+        let fixed = [self.scan_at, self.blobs_at, self.bare_at, self.announce_at, self.partners.at()];
+        sessions
             .chain(streams)
             .chain(credits)
             .chain(self.checks.values().copied())

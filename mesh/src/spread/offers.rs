@@ -17,6 +17,9 @@ use crate::mutant::{self, Mutant};
 
 /// Ids in one pull.
 const PULL: usize = 1024;
+/// So many ids are told as such. More come with a mended cut, which the peer most likely mends, too: a digest is shorter
+/// and costs nothing more where that is so.
+const NEWS: usize = 4;
 /// The longest pause between two tries, in multiples of the first.
 const BACKOFF: u64 = 4;
 
@@ -302,7 +305,7 @@ impl Spread {
     }
 
     /// Passes a statement on: what was submitted here with its bytes to a few peers and by its id to the others, what
-    /// came from a peer by its id to a few, a little later.
+    /// came from a peer by its id to a few, a little later and together with what else came: a mended cut brings many.
     pub(super) fn forward(
         &mut self,
         statement: &Checked,
@@ -310,21 +313,18 @@ impl Spread {
         step: &mut Step<'_, impl Holdings, impl CryptoRng>,
     ) {
         let (document, id) = (statement.document(), statement.id());
-        let mut peers = self.sharers(&document, step.holdings);
-        peers.retain(|peer| Some(*peer) != from);
-        step.shuffle(&mut peers);
         let hashes = named_blobs(statement);
         if hashes.iter().any(|hash| step.holdings.blob(&document, hash).is_none()) {
             self.bare.insert(document);
             self.bare_at = self.bare_at.min(step.now.plus(self.limits.announce_delay));
         }
         if from.is_some() {
-            for peer in peers.into_iter().take(self.limits.announce_fanout) {
-                self.announces.entry((peer, document)).or_default().insert(id);
-                self.announce_at = self.announce_at.min(step.now.plus(self.limits.announce_delay));
-            }
+            self.news.entry((document, id)).or_default().extend(from);
+            self.announce_at = self.announce_at.min(step.now.plus(self.limits.announce_delay));
             return;
         }
+        let mut peers = self.sharers(&document, step.holdings);
+        step.shuffle(&mut peers);
         let (push, announce) = peers.split_at(self.limits.push_fanout.min(peers.len()));
         let blobs = hashes
             .iter()
@@ -337,27 +337,36 @@ impl Spread {
         announce.iter().for_each(|peer| step.send(*peer, &message));
     }
 
-    /// Sends the ids that were gathered.
+    /// Tells a few peers what was gathered.
     pub(super) fn flush_announces(&mut self, step: &mut Step<'_, impl Holdings, impl CryptoRng>) {
         if step.now < self.announce_at {
             return;
         }
         self.announce_at = Boot(u64::MAX);
-        for ((peer, document), ids) in std::mem::take(&mut self.announces) {
-            let ids: Vec<_> = ids.into_iter().collect();
-            for ids in ids.chunks(LIST) {
-                step.send(peer, &Message::Announce { document, ids: ids.to_vec() });
+        let mut documents: BTreeMap<DocumentId, Vec<(StatementId, BTreeSet<NodeId>)>> = BTreeMap::new();
+        for ((document, id), known) in std::mem::take(&mut self.news) {
+            documents.entry(document).or_default().push((id, known));
+        }
+        for (document, news) in documents {
+            let mut peers = self.sharers(&document, step.holdings);
+            // Whoever is known to have all of it needs no word.
+            peers.retain(|peer| news.iter().any(|(_, known)| !known.contains(peer)));
+            step.shuffle(&mut peers);
+            for peer in peers.into_iter().take(self.limits.announce_fanout) {
+                let ids: Vec<_> = news.iter().filter(|(_, known)| !known.contains(&peer)).map(|(id, _)| *id).collect();
+                if ids.len() > NEWS {
+                    self.tell(peer, &[document], step);
+                } else {
+                    step.send(peer, &Message::Announce { document, ids });
+                }
             }
         }
     }
 
     /// A peer showed that it holds a statement: it need not be told.
     fn peer_has(&mut self, peer: &NodeId, document: &DocumentId, id: &StatementId) {
-        if let Some(ids) = self.announces.get_mut(&(*peer, *document)) {
-            ids.remove(id);
-            if ids.is_empty() {
-                self.announces.remove(&(*peer, *document));
-            }
+        if let Some(known) = self.news.get_mut(&(*document, *id)) {
+            known.insert(*peer);
         }
     }
 }

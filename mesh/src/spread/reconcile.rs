@@ -1,9 +1,11 @@
 //! Anti-entropy: digests, range-based set reconciliation, and the transfers that follow from it.
 //!
-//! 1. Each side tells its [`Summary`] of the documents it shares with the other, when they connect and every few seconds.
+//! 1. A node tells its [`Summary`] of the documents it shares with a peer when they connect, and later whenever it is
+//!    that peer's turn ([`super::partners`]).
 //! 2. Where the ids differ, the side that holds more opens a session (the lower node id, when both hold as much); the
-//!    other side answers with its own summary, so that exactly one of the two begins.
-//! 3. Both give half a salt ([`Salted`]); ranges go back and forth until the initiator knows both differences.
+//!    other side answers with its own summary, so that exactly one of the two begins. Both wait a little if they are
+//!    about to get the same from elsewhere ([`super::mends`]).
+//! 3. Both give half a salt ([`Salted`]); ranges, the oldest statements first, go back and forth until the initiator knows both differences.
 //! 4. The initiator closes with the salted ids that it lacks. Each side streams what the other lacks in causal order, one
 //!    chunk for each credit; the receiver gives credit as fast as it can check signatures.
 //! 5. When a stream ends, the summaries are compared again: over ids, and over the folded state.
@@ -122,7 +124,13 @@ impl Spread {
         summary
     }
 
-    fn tell(&mut self, peer: NodeId, documents: &[DocumentId], step: &mut Step<'_, impl Holdings, impl CryptoRng>) {
+    /// Tells a peer the summaries of documents that it may hold.
+    pub(super) fn tell(
+        &mut self,
+        peer: NodeId,
+        documents: &[DocumentId],
+        step: &mut Step<'_, impl Holdings, impl CryptoRng>,
+    ) {
         for documents in documents.chunks(LIST) {
             let told = documents
                 .iter()
@@ -134,15 +142,13 @@ impl Spread {
 
     /// Tells the digests that are due, and looks again at documents that a session left unequal.
     pub(super) fn compare_due(&mut self, step: &mut Step<'_, impl Holdings, impl CryptoRng>) {
-        let due: Vec<_> =
-            self.peers.iter().filter(|(_, peer)| peer.up && peer.digests_at <= step.now).map(|(id, _)| *id).collect();
-        for peer in due {
+        let busy = self.mends.is_busy(step.now);
+        for peer in self.partners.due(step.now, busy, &self.limits, step.rng) {
             let mut documents = step.holdings.documents();
             documents.retain(|document| step.holdings.shares(document, &peer));
             self.tell(peer, &documents, step);
-            let pause = step.jittered(self.limits.reconcile_every);
+            self.mends.retain(|document| step.holdings.holds(document));
             if let Some(entry) = self.peers.get_mut(&peer) {
-                entry.digests_at = step.now.plus(pause);
                 entry.lag.retain(|document, _| step.holdings.holds(document));
             }
         }
@@ -176,6 +182,7 @@ impl Spread {
             let ours = self.summary(document, step.holdings);
             let quiet_until = self.note(from, *document, *theirs, step.now);
             if ours.ids == theirs.ids {
+                self.mends.same(document, &from);
                 if ours.state != theirs.state {
                     self.diverged(from, *document, &ours, theirs, step);
                 }
@@ -185,8 +192,13 @@ impl Spread {
             if self.sessions.contains_key(&key) || self.streams.contains_key(&key) {
                 continue;
             }
+            if let Some(at) = self.mends.wait(document, &from, step.now) {
+                self.checks.insert(key, at);
+                continue;
+            }
             let mine = ours.count > theirs.count || (ours.count == theirs.count && self.me < from);
             if !mine {
+                self.mends.progress(*document, from, step.now);
                 reply.insert(*document);
             } else if shares {
                 if quiet_until > step.now {
@@ -239,6 +251,7 @@ impl Spread {
         let session = step.rng.next_u64();
         let deadline = step.now.plus(self.limits.session_timeout);
         self.sessions.insert((peer, document), Session::Opening { session, half, deadline });
+        self.mends.progress(document, peer, step.now);
         step.send(peer, &Message::Open { document, session, salt: half });
     }
 
@@ -267,13 +280,22 @@ impl Spread {
         if answering.count() >= SESSIONS_PER_PEER || !self.may_salt(&from, &document, step) {
             return;
         }
+        if step.holdings.holds(&document) && self.mends.wait(&document, &from, step.now).is_some() {
+            step.send(from, &Message::Close { document, session, lacking: Vec::new() });
+            return;
+        }
         let mut own = [0; 16];
         step.rng.fill_bytes(&mut own);
         let sides = Sides { initiator: from, initiator_half: half, responder: self.me, responder_half: own };
         let deadline = step.now.plus(self.limits.session_timeout);
-        let set = Salted::new(&sides, &step.holdings.ids(&document));
+        let set = self.salted(&sides, &document, step);
         self.sessions.insert(key, Session::Answering { session, set, rounds: 0, deadline });
+        self.mends.progress(document, from, step.now);
         step.send(from, &Message::Accept { document, session, salt: own });
+    }
+
+    fn salted(&self, sides: &Sides, document: &DocumentId, step: &Step<'_, impl Holdings, impl CryptoRng>) -> Salted {
+        Salted::new(sides, &step.holdings.ids(document), |id| step.holdings.height(document, id))
     }
 
     /// Salting a document's ids is work that a peer can cause: it counts like checking its statements.
@@ -313,7 +335,7 @@ impl Spread {
             return;
         }
         let sides = Sides { initiator: self.me, initiator_half: half, responder: from, responder_half: theirs };
-        let set = Salted::new(&sides, &step.holdings.ids(&document));
+        let set = self.salted(&sides, &document, step);
         let first = Negentropy::borrowed(&set, self.limits.reconcile_bytes).and_then(|mut side| side.initiate());
         let Ok(ranges) = first else { return };
         let deadline = step.now.plus(self.limits.session_timeout);
@@ -342,6 +364,7 @@ impl Spread {
         }
         *rounds += 1;
         *deadline = step.now.plus(self.limits.session_timeout);
+        self.mends.progress(document, from, step.now);
         if *rounds > self.limits.rounds {
             self.sessions.remove(&key);
             return;
@@ -390,6 +413,7 @@ impl Spread {
         }
         *rounds += 1;
         *deadline = step.now.plus(self.limits.session_timeout);
+        self.mends.progress(document, from, step.now);
         match next {
             Ok(Some(ranges)) if *rounds < self.limits.rounds => {
                 step.send(from, &Message::Ask { document, session, ranges });
@@ -419,11 +443,12 @@ impl Spread {
         if let Some(lag) = self.peers.get_mut(&peer).and_then(|peer| peer.lag.get_mut(&document)) {
             lag.quiet_until = step.now.plus(QUIET);
         }
-        let have: BTreeSet<_> = have.iter().filter_map(|id| set.original(id)).collect();
+        let have = set.originals(&have);
         self.stream(peer, document, session, have, step);
     }
 
-    /// The peer knows both differences; this side streams what the peer lacks.
+    /// The peer knows both differences; this side streams what the peer lacks. Or the peer, asked to take part, does not
+    /// for now: it is about to get the same from elsewhere.
     pub(super) fn closed(
         &mut self,
         from: NodeId,
@@ -435,10 +460,15 @@ impl Spread {
         let key = (from, document);
         let set = match self.sessions.get(&key) {
             Some(Session::Answering { session: theirs, set, .. }) if *theirs == session => set,
+            Some(Session::Opening { session: mine, .. }) if *mine == session => {
+                self.sessions.remove(&key);
+                self.mends.ended(&document, &from);
+                self.checks.insert(key, step.now.plus(QUIET));
+                return;
+            }
             Some(_) | None => return,
         };
-        let ids: BTreeSet<_> =
-            lacking.iter().filter_map(|SaltedId(id)| set.original(&Id::from_byte_array(*id))).collect();
+        let ids = set.originals(&lacking.iter().map(|SaltedId(id)| Id::from_byte_array(*id)).collect());
         self.sessions.remove(&key);
         if ids.is_empty() || !step.holdings.holds(&document) || !step.holdings.shares(&document, &from) {
             return;
@@ -490,6 +520,9 @@ impl Spread {
         fresh: u64,
         step: &mut Step<'_, impl Holdings, impl CryptoRng>,
     ) {
+        if step.holdings.holds(&document) {
+            self.mends.progress(document, from, step.now);
+        }
         let statements = self.limits.chunk_statements as u64;
         let Some(peer) = self.peers.get_mut(&from) else { return };
         let pause = peer.meter.checks.until(statements, step.now);

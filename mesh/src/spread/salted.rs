@@ -5,6 +5,8 @@
 //! id through SHA-256 with a salt to which both sides gave half. A third party cannot craft ids for a salt it does not
 //! know, and the next session has another.
 
+use std::collections::BTreeSet;
+
 use keymesh_wire::ids::{NodeId, StatementId};
 use negentropy::{Bound, Error, Id, Item, NegentropyStorageBase};
 use sha2::{Digest, Sha256};
@@ -12,10 +14,12 @@ use sha2::{Digest, Sha256};
 /// One side's random half of a session's salt.
 pub(super) type SaltHalf = [u8; 16];
 
-/// A document's ids at the moment a session began, salted and sorted, with the way back.
+/// A document's ids at the moment a session began, salted, with the way back; sorted by height, then by salted id. What
+/// two sides lack is most often what was said lately, and statements of one time have neighbouring heights: the ranges
+/// that differ are then few and full. By salted id alone every statement would cost a range of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Salted {
-    items: Vec<(Id, StatementId)>,
+    items: Vec<(u64, Id, StatementId)>,
 }
 
 /// The two sides of a session in their roles: the salt differs when the roles do.
@@ -32,8 +36,8 @@ pub(super) struct Sides {
 }
 
 impl Salted {
-    /// Salts `ids` for one session.
-    pub(super) fn new(sides: &Sides, ids: &[StatementId]) -> Self {
+    /// Salts `ids` for one session. `height` gives a statement's.
+    pub(super) fn new(sides: &Sides, ids: &[StatementId], height: impl Fn(&StatementId) -> u64) -> Self {
         let mut salt = Sha256::new();
         salt.update(b"keymesh reconciliation salt v1");
         salt.update(sides.initiator.as_bytes());
@@ -47,12 +51,13 @@ impl Salted {
                 let mut hash = Sha256::new();
                 hash.update(salt);
                 hash.update(id.as_bytes());
-                (Id::from_byte_array(hash.finalize().into()), *id)
+                // The library takes the largest number for the end of all ranges.
+                (height(id).min(u64::MAX - 1), Id::from_byte_array(hash.finalize().into()), *id)
             })
             .collect();
         // Two equal neighbours would leave the library no bound between them.
         items.sort_unstable();
-        items.dedup_by(|a, b| a.0 == b.0);
+        items.dedup_by(|a, b| (a.0, a.1) == (b.0, b.1));
         Self { items }
     }
 
@@ -61,14 +66,13 @@ impl Salted {
         self.items.len()
     }
 
-    /// The statement behind a salted id.
-    pub(super) fn original(&self, salted: &Id) -> Option<StatementId> {
-        let index = self.items.binary_search_by(|(id, _)| id.cmp(salted)).ok()?;
-        self.items.get(index).map(|(_, id)| *id)
+    /// The statements behind salted ids, of those that are here.
+    pub(super) fn originals(&self, salted: &BTreeSet<Id>) -> BTreeSet<StatementId> {
+        self.items.iter().filter(|(_, id, _)| salted.contains(id)).map(|(.., id)| *id).collect()
     }
 
     fn item(&self, index: usize) -> Option<Item> {
-        self.items.get(index).map(|(id, _)| Item::with_timestamp_and_id(0, *id))
+        self.items.get(index).map(|(height, id, _)| Item::with_timestamp_and_id(*height, *id))
     }
 }
 
@@ -102,7 +106,7 @@ impl NegentropyStorageBase for Salted {
     fn find_lower_bound(&self, first: usize, last: usize, value: &Bound) -> usize {
         let last = last.min(self.items.len());
         let first = first.min(last);
-        let below = |(id, _): &(Id, StatementId)| Item::with_timestamp_and_id(0, *id) < value.item;
+        let below = |(height, id, _): &(u64, Id, StatementId)| Item::with_timestamp_and_id(*height, *id) < value.item;
         first + self.items.get(first..last).unwrap_or_default().partition_point(below)
     }
 }
@@ -124,15 +128,21 @@ mod tests {
         }
     }
 
+    /// Heights that rise, three statements at each.
+    fn salted(half: u8, ids: &[StatementId]) -> Salted {
+        let height = |id: &StatementId| u64::from(id.as_bytes()[0]) / 3;
+        Salted::new(&sides(half), ids, height)
+    }
+
     fn fingerprint(set: &Salted) -> [u8; 16] {
         set.fingerprint(0, set.items.len()).expect("the range is the whole set").to_bytes()
     }
 
     #[test]
     fn two_sessions_have_different_fingerprints_of_the_same_set() {
-        let (one, other) = (Salted::new(&sides(1), &ids(50)), Salted::new(&sides(2), &ids(50)));
+        let (one, other) = (salted(1, &ids(50)), salted(2, &ids(50)));
         assert_ne!(fingerprint(&one), fingerprint(&other));
-        assert_eq!(fingerprint(&one), fingerprint(&Salted::new(&sides(1), &ids(50))));
+        assert_eq!(fingerprint(&one), fingerprint(&salted(1, &ids(50))));
     }
 
     #[test]
@@ -148,15 +158,14 @@ mod tests {
         };
         let (one, other) = ([id(1), id(4)], [id(2), id(3)]);
         assert_eq!(plain(&one), plain(&other), "the attack works on raw ids");
-        assert_ne!(fingerprint(&Salted::new(&sides(1), &one)), fingerprint(&Salted::new(&sides(1), &other)));
+        assert_ne!(fingerprint(&salted(1, &one)), fingerprint(&salted(1, &other)));
     }
 
     #[test]
     fn every_salted_id_leads_back_to_its_statement() {
-        let set = Salted::new(&sides(3), &ids(20));
-        let found: std::collections::BTreeSet<_> =
-            set.items.iter().filter_map(|(salted, _)| set.original(salted)).collect();
-        assert_eq!(found.into_iter().collect::<Vec<_>>(), ids(20));
-        assert_eq!(set.original(&Id::from_byte_array([0; 32])), None);
+        let set = salted(3, &ids(20));
+        let all: BTreeSet<_> = set.items.iter().map(|(_, salted, _)| *salted).collect();
+        assert_eq!(set.originals(&all).into_iter().collect::<Vec<_>>(), ids(20));
+        assert_eq!(set.originals(&[Id::from_byte_array([0; 32])].into()), BTreeSet::new());
     }
 }

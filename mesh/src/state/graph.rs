@@ -50,6 +50,7 @@ pub struct Entry {
     pub statement: Checked,
     /// Its parents' places.
     pub parents: Vec<Index>,
+    height: u64,
     past: Past,
     column: Option<usize>,
 }
@@ -117,8 +118,10 @@ impl Graph {
             return Insertion::Missing(missing);
         }
         let mut past = Past::default();
+        let mut height = 0;
         for parent in &parents {
             let parent = &self.entries[*parent];
+            height = height.max(parent.height + 1);
             past.unite(&parent.past);
             if let Some(column) = parent.column {
                 past.insert(column);
@@ -134,7 +137,7 @@ impl Graph {
         self.heads.insert(id);
         let index = self.entries.len();
         self.by_id.insert(id, index);
-        self.entries.push(Entry { statement, parents, past, column });
+        self.entries.push(Entry { statement, parents, height, past, column });
         Insertion::New(index)
     }
 
@@ -146,6 +149,11 @@ impl Graph {
     /// A statement by id.
     pub fn get(&self, id: &StatementId) -> Option<&Checked> {
         self.by_id.get(id).map(|index| &self.entries[*index].statement)
+    }
+
+    /// How many statements lie on the longest way from a statement back to the document's beginning.
+    pub fn height(&self, id: &StatementId) -> Option<u64> {
+        self.by_id.get(id).map(|index| self.entries[*index].height)
     }
 
     /// A statement's place.

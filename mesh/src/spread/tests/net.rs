@@ -19,6 +19,7 @@ use crate::spread::{Action, Holdings, Misbehaviour, Spread, SpreadLimits};
 pub struct Doc {
     pub statements: BTreeMap<StatementId, Checked>,
     pub blobs: BTreeMap<BlobHash, Vec<u8>>,
+    pub heights: BTreeMap<StatementId, u64>,
     pub digest: [u8; 32],
 }
 
@@ -38,6 +39,8 @@ impl Replica {
         for parent in statement.parents() {
             assert!(doc.statements.contains_key(parent), "a statement is taken after its parents");
         }
+        let height = statement.parents().iter().map(|parent| doc.heights[parent] + 1).max().unwrap_or_default();
+        doc.heights.insert(statement.id(), height);
         let before = doc.statements.insert(statement.id(), statement.clone());
         assert!(before.is_none(), "a statement is taken once");
         // Stands for a fold: depends on the set alone.
@@ -71,6 +74,9 @@ impl Holdings for Replica {
     }
     fn ids(&self, document: &DocumentId) -> Vec<StatementId> {
         self.docs.get(document).into_iter().flat_map(|doc| doc.statements.keys().copied()).collect()
+    }
+    fn height(&self, document: &DocumentId, id: &StatementId) -> u64 {
+        self.docs.get(document).and_then(|doc| doc.heights.get(id)).copied().unwrap_or_default()
     }
     fn digest(&self, document: &DocumentId) -> [u8; 32] {
         self.docs.get(document).map(|doc| doc.digest).unwrap_or_default()
