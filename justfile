@@ -32,11 +32,16 @@ sim SEED *ARGS:
     cargo run --release -p keymesh-sim -- run --seed {{SEED}} {{ARGS}}
 
 # Many simulated scenarios: slower than the default tests.
-sweep FROM="0" TO="200":
-    #!/usr/bin/env bash
-    set -eu
-    cargo build --release -p keymesh-sim
-    for seed in $(seq {{FROM}} {{TO}}); do target/release/keymesh-sim run --seed "$seed" >/dev/null || { echo "repeat with: just sim $seed"; exit 1; }; done
+sweep FROM="0" TO="500" *ARGS:
+    cargo run --release -p keymesh-sim -- sweep --seeds {{FROM}}..{{TO}} --jobs "$(nproc)" {{ARGS}}
+
+# Seeded mistakes of the core: every one has to be noticed by the default mix.
+mutants JSON="target/mutants.json" *ARGS:
+    cargo run --release -p keymesh-sim --features mutants -- sweep --mutant all --jobs "$(nproc)" --json {{JSON}} {{ARGS}}
+
+# How the cost of a mesh grows with its nodes.
+scale *ARGS:
+    cargo run --release -p keymesh-sim -- scale {{ARGS}}
 
 # Releases per second and latency, end to end.
 bench *ARGS="release --connections 8 --seconds 10 --json -":

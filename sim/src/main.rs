@@ -1,5 +1,7 @@
 //! `keymesh-sim`: runs scenarios from seeds.
 
+mod cli;
+
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::ops::Range;
@@ -8,6 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use cli::Trouble;
 use keymesh_sim::run::{Report, run};
 use keymesh_sim::scale;
 use keymesh_sim::scenario::{Pins, Scenario};
@@ -26,8 +29,9 @@ Examples:
   keymesh-sim run --seed 7                     one scenario, its timeline, and the hash over all that happened
   keymesh-sim run --seed 7 --nodes 9 --virtual-minutes 60
   keymesh-sim sweep --seeds 0..500 --jobs 2    many scenarios, the failing seeds, and what was exercised
+  keymesh-sim sweep --mutant all --jobs 2      whether every seeded mistake of the core is noticed
 
-Exit codes: 0 all is well, 1 something was wrong, 2 wrong usage or a file that cannot be written";
+Exit codes: 0 all is well, 1 something was wrong, 2 wrong usage, or a file that cannot be read or written";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -44,9 +48,12 @@ enum Command {
     },
     /// Run many seeds, name those that fail, and say what was exercised.
     Sweep {
-        /// The first seed and the one after the last, as `A..B`
-        #[arg(long, value_parser = range)]
-        seeds: Range<u64>,
+        /// The first seed and the one after the last, as `A..B`; of mutants 0..200 unless it is given
+        #[arg(long, value_parser = range, required_unless_present = "mutant")]
+        seeds: Option<Range<u64>>,
+        /// Seed a mistake into the core and look whether a run notices: its name, or `all`
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["minutes", "Pins"])]
+        mutant: Option<cli::mutants::Chosen>,
         /// Threads, each with one run at a time
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
         jobs: u16,
@@ -76,13 +83,13 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("cannot write: {error}");
+            eprintln!("{error}");
             ExitCode::from(2)
         }
     }
 }
 
-fn act(command: Command, out: &mut impl Write) -> io::Result<bool> {
+fn act(command: Command, out: &mut impl Write) -> Result<bool, Trouble> {
     match command {
         Command::Scale(arguments) => scale::run(&arguments, out),
         Command::Run { seed, quiet, pins } => {
@@ -93,7 +100,11 @@ fn act(command: Command, out: &mut impl Write) -> io::Result<bool> {
             show(&report, quiet, out)?;
             Ok(report.violations.is_empty())
         }
-        Command::Sweep { seeds, jobs, minutes, json, pins } => {
+        Command::Sweep { seeds, mutant: Some(chosen), jobs, json, .. } => {
+            cli::mutants::run(&chosen, seeds, usize::from(jobs), json.as_deref(), out)
+        }
+        Command::Sweep { seeds, mutant: None, jobs, minutes, json, pins } => {
+            let seeds = seeds.unwrap_or_default();
             let total = seeds.end - seeds.start;
             let over = deadline(minutes);
             let summary = sweep(seeds, usize::from(jobs), &pins, over, |summary| bar(summary, total));
@@ -105,7 +116,7 @@ fn act(command: Command, out: &mut impl Write) -> io::Result<bool> {
                     false => fs::write(path, text + "\n")?,
                 }
             }
-            conclude(&summary, out)
+            Ok(conclude(&summary, out)?)
         }
     }
 }

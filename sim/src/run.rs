@@ -1,6 +1,7 @@
 //! One run: a scenario from its beginning to its end.
 
 use crate::coverage::Coverage;
+use crate::panics;
 use crate::scenario::Scenario;
 use crate::workload::Run;
 
@@ -21,9 +22,20 @@ pub struct Report {
     pub violations: Vec<String>,
 }
 
+/// How a run is made; none of this changes what happens in it.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Whether the first violation ends the run.
+    pub stop_at_first: bool,
+}
+
 /// Runs a scenario to its end.
 pub fn run(scenario: Scenario) -> Report {
-    let mut run = Run::begin(scenario);
+    through(scenario, Options::default())
+}
+
+fn through(scenario: Scenario, options: Options) -> Report {
+    let mut run = Run::begin(scenario, options);
     run.acts();
     run.recover();
     let world = &run.world;
@@ -34,5 +46,18 @@ pub fn run(scenario: Scenario) -> Report {
         coverage: world.watch.coverage.clone(),
         timeline: world.trace.timeline().to_vec(),
         violations: world.violations().to_vec(),
+    }
+}
+
+/// Runs a scenario. An error is what ended it early: a panic, or the first violation if `options` say so.
+pub fn run_with(scenario: &Scenario, options: Options) -> Result<Report, String> {
+    panics::catch(|| through(scenario.clone(), options))
+}
+
+/// The first thing that is wrong in a scenario, if anything is. What comes after it is not run.
+pub fn first_violation(scenario: &Scenario) -> Option<String> {
+    match run_with(scenario, Options { stop_at_first: true }) {
+        Ok(report) => report.violations.into_iter().next(),
+        Err(what) => Some(what),
     }
 }

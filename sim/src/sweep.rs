@@ -4,14 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde::Serialize;
 
 use crate::coverage::{Coverage, Floor};
-use crate::run::{Report, run};
+use crate::run::{Options, run_with};
 use crate::scenario::{Pins, Scenario};
 
 /// A seed that failed.
@@ -47,14 +46,6 @@ impl Summary {
     }
 }
 
-/// Runs a scenario; a panic in it is a violation like any other.
-pub fn run_safely(scenario: &Scenario) -> Result<Report, String> {
-    catch_unwind(AssertUnwindSafe(|| run(scenario.clone()))).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        format!("panic: {}", text.unwrap_or("without a word"))
-    })
-}
-
 /// Runs all `seeds` on `jobs` threads. `progress` hears of every run that ended; `stop` is asked before each.
 pub fn sweep(
     seeds: Range<u64>,
@@ -76,7 +67,7 @@ pub fn sweep(
                         over.store(true, Ordering::Relaxed);
                         break;
                     }
-                    let outcome = run_safely(&Scenario::draw(seed, pins));
+                    let outcome = run_with(&Scenario::draw(seed, pins), Options::default());
                     let mut summary = summary.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     summary.runs += 1;
                     let wrong = match outcome {

@@ -27,6 +27,15 @@ use crate::model::Model;
 use crate::model::story::Set;
 use crate::seen::Seen;
 
+/// Which check a violation comes from: an invariant, `liveness`, `panic`, or `conduct` for what nodes may not do to each
+/// other, to their runtime, or to their clients.
+pub fn name(violation: &str) -> &str {
+    let name = violation.split_once(':').map(|(name, _)| name).unwrap_or_default();
+    let invariant =
+        name.strip_prefix('I').is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()));
+    if invariant || ["liveness", "panic"].contains(&name) { name } else { "conduct" }
+}
+
 /// What a check looks at when something was seen.
 #[derive(Debug)]
 pub(crate) struct Look<'a> {

@@ -242,7 +242,7 @@ impl Run {
     }
 
     fn create_namespace(&mut self, tenant: usize, node: usize) {
-        let parent = self.tenants[tenant].namespaces.first().copied().filter(|_| self.world.at() % 2 == 0);
+        let parent = self.tenants[tenant].namespaces.first().copied().filter(|_| self.world.at().is_multiple_of(2));
         let name = NAMES[self.place(NAMES.len())].to_owned();
         let admin = self.admin(tenant, node);
         let body = Body::CreateNamespace(NewNamespace { parent, name });

@@ -19,6 +19,7 @@ use crate::ground::POLICY;
 use crate::model::{Match, Rule};
 use crate::network::Weather;
 use crate::people::{Signer, nonce};
+use crate::run::Options;
 use crate::scenario::{CommitteePlan, Scenario, some_of};
 use crate::world::{Plan, World};
 
@@ -29,9 +30,10 @@ const GENERATION: u64 = 180_000;
 
 impl Run {
     /// A mesh and its tenants, in the scenario's weather but with nobody lying yet.
-    pub(crate) fn begin(scenario: Scenario) -> Self {
+    pub(crate) fn begin(scenario: Scenario, options: Options) -> Self {
         let plan = Plan { nodes: scenario.nodes.len(), weather: scenario.weather, skew: scenario.skew };
         let mut world = World::at_places(scenario.seed, plan, &scenario.nodes);
+        world.stop_at_first = options.stop_at_first;
         let permitted = Match { zone: Some("aws/eu-west-1a".into()), launched_by: Some("deploy".into()) };
         world.watch.model.policy(POLICY, Rule { permits: vec![permitted], forbids: Vec::new() });
         world.watch.model.policy(CLOSED, Rule { permits: Vec::new(), forbids: vec![Match::default()] });

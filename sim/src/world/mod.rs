@@ -31,6 +31,7 @@ use crate::draw;
 use crate::liar::Liar;
 use crate::network::{Arrival, Network, Spot, Weather};
 use crate::node::{Doom, Node, Running};
+use crate::panics;
 use crate::people::Creation;
 use crate::seen::{Boundary, Seen};
 use crate::trace::Trace;
@@ -137,6 +138,8 @@ pub struct World {
     acknowledged: BTreeMap<StatementId, (usize, DocumentId)>,
     sent: BTreeMap<u64, (usize, DocumentId)>,
     violations: Vec<String>,
+    /// Whether the first violation ends the run.
+    pub(crate) stop_at_first: bool,
     canaries: Canaries,
     next_look: u64,
     liars: BTreeMap<usize, Liar>,
@@ -194,6 +197,7 @@ impl World {
             acknowledged: BTreeMap::new(),
             sent: BTreeMap::new(),
             violations: Vec::new(),
+            stop_at_first: false,
             canaries: Canaries::default(),
             next_look: 0,
             liars: BTreeMap::new(),
@@ -232,6 +236,9 @@ impl World {
     pub fn violation(&mut self, what: impl Into<String>) {
         let what = what.into();
         self.trace.note(self.at, format!("VIOLATION {what}"));
+        if self.stop_at_first {
+            panics::stop(what);
+        }
         self.violations.push(what);
     }
 
