@@ -91,7 +91,7 @@ fn main() -> ExitCode {
 
 fn act(command: Command, out: &mut impl Write) -> Result<bool, Trouble> {
     match command {
-        Command::Scale(arguments) => scale::run(&arguments, out),
+        Command::Scale(arguments) => Ok(scale::run(&arguments, out)?),
         Command::Run { seed, quiet, pins } => {
             let scenario = Scenario::draw(seed, &pins);
             writeln!(out, "{scenario}")?;
