@@ -16,7 +16,7 @@ use keymesh_wire::api::Submit;
 use keymesh_wire::body::{Body, EnrolmentVote, InstanceFacts, NodeCard, RootAttestation};
 use keymesh_wire::ids::{BlobHash, MeshId, RequestId};
 use keymesh_wire::sign::Identity;
-use keymesh_wire::time::{Boot, Millis, Now};
+use keymesh_wire::time::{Boot, Millis, Now, Wall};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::BenchError;
@@ -98,6 +98,7 @@ impl Fixture {
             generation: 1,
             secret: keys.generation,
             expires: Boot(1_000_000),
+            until: Wall(u64::MAX),
             custodians: nodes.iter().take(3).map(Identity::principal).collect(),
             used: AtomicBool::new(false),
         };

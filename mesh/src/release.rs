@@ -107,7 +107,7 @@ pub enum GrantError {
 impl Grant {
     /// Opens the data key, now that the record is durable, if it is still permitted on the current `view`.
     pub fn open(self, _recorded: &Recorded, view: &View, now: Now) -> Result<SecretBytes, GrantError> {
-        if now.boot >= self.lease.expires && !mutant::is(Mutant::LeaseOutlivesSuspend) {
+        if self.lease.is_over(now) && !mutant::is(Mutant::LeaseOutlivesSuspend) {
             return Err(GrantError::LeaseEnded);
         }
         let lessee = view.tenant(&self.request.tenant).is_some_and(|tenant| may_lease(view, tenant, &view.me));
@@ -234,7 +234,7 @@ fn release(
     };
     let lease = view.leases.get(&(request.tenant, permitted.keyring_id));
     let Some(lease) = lease.filter(|lease| {
-        let lasts = now.boot < lease.expires || mutant::is(Mutant::LeaseOutlivesSuspend);
+        let lasts = !lease.is_over(now) || mutant::is(Mutant::LeaseOutlivesSuspend);
         lasts && lease.generation == permitted.version.generation
     }) else {
         return Ok(Decision::NeedLease { keyring: permitted.keyring_id });

@@ -13,7 +13,7 @@ use keymesh_wire::body::{CustodyClass, EvidenceKind, KeyState, NodeCard, Scope};
 use keymesh_wire::ids::{BlobHash, KeyId, KeyringId, MeshId, NodeId, PrincipalId, RootId, StatementId, TenantId};
 use keymesh_wire::sealing::SealingSecret;
 use keymesh_wire::suite::Level;
-use keymesh_wire::time::{Boot, Millis};
+use keymesh_wire::time::{Boot, Millis, Now, Wall};
 
 use crate::evidence::{EvidenceRoots, PinnedCertificate};
 use crate::mutant::{self, Mutant};
@@ -41,10 +41,20 @@ pub struct Lease {
     pub secret: SealingSecret,
     /// When the lease ends; counted from the moment it was asked for.
     pub expires: Boot,
+    /// The same moment by the wall clock, as it went when the lease was asked for.
+    pub until: Wall,
     /// The custodians that gave it.
     pub custodians: Vec<NodeId>,
     /// Set by every release that uses it: a lease that nobody uses is not renewed.
     pub used: AtomicBool,
+}
+
+impl Lease {
+    /// Whether the lease has ended: by either clock, since a machine that was frozen and went on does not find its boot
+    /// clock ahead. A wall clock that is set back prolongs nothing, one that is set ahead costs another request.
+    pub fn is_over(&self, now: Now) -> bool {
+        now.boot >= self.expires || now.wall >= self.until
+    }
 }
 
 /// Everything a decision reads.

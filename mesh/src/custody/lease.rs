@@ -1,6 +1,7 @@
 //! Asking for leases: the lessee's side.
 //!
-//! A lease runs from the moment of the request on the boot clock, so that time spent asking shortens it. It is kept alive
+//! A lease runs from the moment of the request on the boot clock, so that time spent asking shortens it, and no longer
+//! than that on the wall clock, which goes on when the machine is frozen and its boot clock is not. It is kept alive
 //! while it is used: past half of its time a used lease is asked for again; an unused one ends and its secret with it
 //! (I10). The lessee checks that the secret it opened belongs to the published public half; if not, it says so publicly.
 
@@ -225,6 +226,7 @@ impl Asking {
             generation: self.generation.number,
             secret,
             expires: self.asked.boot.plus(self.lease),
+            until: self.asked.wall.plus(self.lease),
             custodians: places.into_iter().filter(|node| !culprits.contains(node)).collect(),
             used: AtomicBool::new(true),
         };

@@ -260,7 +260,7 @@ impl Replica {
 
     fn end_leases(&mut self, now: Now) {
         let before = self.leases.len();
-        self.leases.retain(|_, lease| now.boot < lease.expires);
+        self.leases.retain(|_, lease| !lease.is_over(now));
         self.view_changed |= self.leases.len() != before;
     }
 

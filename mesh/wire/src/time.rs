@@ -1,7 +1,8 @@
 //! Time, always an argument.
 //!
 //! Wall time decides expiry and windows, where people's clocks matter; boot time (`CLOCK_BOOTTIME`, which also counts
-//! while suspended) decides leases, because nobody can turn it back without a restart. Nothing in the core reads a clock.
+//! while suspended) decides leases, because nobody can turn it back without a restart; wall time may end them sooner, as it
+//! goes on where a machine is frozen from outside. Nothing in the core reads a clock.
 
 use std::fmt;
 

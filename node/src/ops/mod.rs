@@ -273,7 +273,7 @@ impl Node {
         Gauges {
             peers_up: peers.iter().filter(|peer| peer.up).count(),
             peers: peers.len(),
-            leases: self.view().leases.values().filter(|lease| now.boot < lease.expires).count(),
+            leases: self.view().leases.values().filter(|lease| !lease.is_over(now)).count(),
             audit_sequence: self.audit.head().seq,
             audit_syncs: self.audit.syncs(),
             healthy: self.trouble().is_none(),

@@ -212,7 +212,7 @@ fn version() -> String {
 }
 
 fn leases(view: &View, now: keymesh_wire::time::Now) -> Vec<LeaseStatus> {
-    let live = view.leases.iter().filter(|(_, lease)| now.boot < lease.expires);
+    let live = view.leases.iter().filter(|(_, lease)| !lease.is_over(now));
     live.map(|((tenant, keyring), lease)| {
         let known = view.tenants.get(tenant).and_then(|view| view.tenant().keyrings.get(keyring));
         LeaseStatus {
