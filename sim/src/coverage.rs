@@ -57,10 +57,12 @@ impl Coverage {
                 Boundary::BetweenWrites => "crashes between shares and the rest",
                 Boundary::BeforeEffects => "crashes before effects",
                 Boundary::BetweenEffects => "crashes between effects",
+                Boundary::FailedWrite => "ends on a failed write",
                 Boundary::BeforeRecord => "crashes before an audit record",
                 Boundary::AfterRecord => "crashes after an audit record",
             }),
-            Seen::RolledBack { .. } => self.count("stale backups"),
+            Seen::RolledBack { .. } => self.count("disks rolled back"),
+            Seen::Cloned { .. } => self.count("cloned nodes"),
             Seen::Answered { result, .. } => self.count(if result.is_ok() { "releases" } else { "refusals" }),
             Seen::Contributed { .. } => self.count("contributions to blind releases"),
             Seen::Leased { .. } => self.count("contributions to leases"),
@@ -73,6 +75,7 @@ impl Coverage {
             | Seen::Recorded { .. }
             | Seen::Network { .. }
             | Seen::Clock { .. }
+            | Seen::Disk { .. }
             | Seen::Decided { .. }
             | Seen::Warned { .. } => {}
         }

@@ -17,7 +17,8 @@ use keymesh_wire::request::{EnrolmentRequest, QuorumRequest};
 use keymesh_wire::time::Wall;
 
 use crate::draw;
-use crate::seen::Seen;
+use crate::node::Doom;
+use crate::seen::{Boundary, Seen};
 use crate::world::{Denied, Event, Handle, Outcome, World};
 
 /// What is done once a record is durable.
@@ -59,7 +60,27 @@ impl World {
 
     pub(crate) fn recorded(&mut self, node: usize, job: Job) {
         self.search(node, "records", &job.record.to_payload());
-        let recorded = self.nodes[node].disk.record(job.record.clone());
+        if let Some(Doom::Record { durable }) = self.nodes[node].doom {
+            self.nodes[node].doom = None;
+            let disk = &mut self.nodes[node].disk;
+            let boundary = match durable {
+                true => match disk.record(job.record.clone()) {
+                    Ok(_) => {
+                        self.saw(Seen::Recorded { node, record: &job.record });
+                        Boundary::AfterRecord
+                    }
+                    Err(_) => Boundary::BeforeRecord,
+                },
+                false => {
+                    disk.tear_record();
+                    Boundary::BeforeRecord
+                }
+            };
+            return self.fall_over(node, boundary);
+        }
+        let Ok(recorded) = self.nodes[node].disk.record(job.record.clone()) else {
+            return self.unrecorded(node, job.then);
+        };
         self.saw(Seen::Recorded { node, record: &job.record });
         let now = self.nodes[node].now(self.at());
         match job.then {
@@ -94,6 +115,21 @@ impl World {
                 self.released(node, handle, opened);
             }
             Then::Refuse { handle, reason } => self.released(node, handle, Err(Denied::Refused(reason))),
+        }
+    }
+
+    /// What a node says when its audit log takes no records: nothing that a record would have been for.
+    fn unrecorded(&mut self, node: usize, then: Then) {
+        match then {
+            Then::Answer { to, request, .. }
+            | Then::Contribute { to, request, .. }
+            | Then::Vote { to, request, .. } => {
+                let refusal = no(RefusalCode::NotReady, "the audit log takes no records");
+                self.answer(node, &to, request, Verdict::No(refusal));
+            }
+            Then::Release { handle, .. } | Then::Refuse { handle, .. } => {
+                self.released(node, handle, Err(Denied::NoRecord));
+            }
         }
     }
 
@@ -211,8 +247,15 @@ impl World {
             self.released(node, handle, Err(Denied::Down));
             return handle;
         }
-        self.try_release(node, handle, request, true);
+        self.ask_node(node, handle, request);
         handle
+    }
+
+    pub(crate) fn ask_node(&mut self, node: usize, handle: Handle, request: ReleaseRequest) {
+        match &mut self.nodes[node].held {
+            Some(held) => held.push_back(Event::Ask { node, handle, request: Box::new(request) }),
+            None => self.try_release(node, handle, request, true),
+        }
     }
 
     fn try_release(&mut self, node: usize, handle: Handle, request: ReleaseRequest, first: bool) {
@@ -269,6 +312,9 @@ impl World {
     pub fn carry(&mut self, node: usize, request: RequestId, to: &[NodeId], message: &CustodyMessage) -> Handle {
         let handle = self.handle();
         self.outcomes.insert(handle, Outcome::Gathered(Vec::new()));
+        if self.nodes[node].is_paused() {
+            return handle;
+        }
         if let Some(running) = &mut self.nodes[node].running {
             running.carried.insert(request, handle);
             to.iter().for_each(|custodian| self.send(node, custodian, Channel::Custody, message.to_frame()));

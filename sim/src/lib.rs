@@ -16,6 +16,7 @@
 pub mod agents;
 pub mod canary;
 pub mod checks;
+pub mod clock;
 pub mod coverage;
 mod custodian;
 pub mod disk;

@@ -210,6 +210,16 @@ impl Network {
         way.clogged = way.clogged.max(until);
     }
 
+    /// A further node that stands where another does and is on its side.
+    pub fn join(&mut self, beside: usize) {
+        let (spot, side) = (self.spots[beside].clone(), self.side[beside]);
+        self.spots.push(spot);
+        self.side.push(side);
+        self.latency.iter_mut().for_each(|row| row.push(row[beside]));
+        let row = self.latency[beside].clone();
+        self.latency.push(row);
+    }
+
     // ---- frames ----
 
     /// What arrives at `to` because `from` sends a frame at millisecond `at`: copies of it, none if it is lost, and

@@ -12,20 +12,28 @@ use keymesh_wire::sign::Identity;
 use keymesh_wire::time::{Boot, Now, Wall};
 use rand_chacha::ChaCha20Rng;
 
+use crate::clock::Clocks;
 use crate::disk::{Disk, Reach};
 use crate::network::Spot;
-use crate::world::Handle;
+use crate::world::{Event, Handle};
 
 /// The wall clock's reading when a run begins: noon on 1 March 2026, when the instances of the vectors were launched.
 pub const EPOCH: u64 = 1_772_366_400_000;
 
-/// When a node is to crash while it writes, and how much of that batch reaches the disk.
+/// When a node is to crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doom {
-    /// At its batch with this number.
+    /// While it writes its batch with this number; so much of it reaches the disk.
     Batch(u64, Reach),
-    /// At the next batch with a root share in it.
+    /// While it writes the next batch with a root share in it.
     Share(Reach),
+    /// Once it has carried out as many effects as this.
+    Effect(u64),
+    /// While the next audit record is written; it is durable or torn.
+    Record {
+        /// Whether it is durable.
+        durable: bool,
+    },
 }
 
 /// A node, running or not.
@@ -37,22 +45,26 @@ pub struct Node {
     pub card: NodeCard,
     /// Its disk.
     pub disk: Disk,
-    /// How far its wall clock is ahead, in milliseconds.
-    pub skew: i64,
+    /// A copy of its disk that somebody made earlier.
+    pub backup: Option<Disk>,
+    /// Its clocks.
+    pub clocks: Clocks,
     /// Its randomness, and that of whatever happens to it.
     pub rng: ChaCha20Rng,
     /// How often it was started; whatever belongs to an earlier life is void.
     pub life: u32,
-    /// When its machine was booted, in virtual milliseconds; its boot clock counts from there.
-    pub booted: u64,
     /// Batches written in all lives.
     pub persists: u64,
+    /// Effects carried out in all lives.
+    pub effects: u64,
     /// A crash to come.
     pub doom: Option<Doom>,
     /// Warnings for operators, in all lives.
     pub warnings: Vec<String>,
     /// The core while it runs.
     pub running: Option<Running>,
+    /// What waits for a machine that stands still; none while it does not.
+    pub(crate) held: Option<VecDeque<Event>>,
 }
 
 /// What a crash takes away.
@@ -96,14 +108,37 @@ impl Node {
             identity: Arc::new(identity),
             card,
             disk,
-            skew,
+            backup: None,
+            clocks: Clocks::new(Wall(EPOCH.saturating_add_signed(skew))),
             rng,
             life: 0,
-            booted: 0,
             persists: 0,
+            effects: 0,
             doom: None,
             warnings: Vec::new(),
             running: None,
+            held: None,
+        }
+    }
+
+    /// A second machine with this one's identity and disk, which was never started.
+    pub(crate) fn twin(&self, rng: ChaCha20Rng, at: u64) -> Self {
+        let mut clocks = self.clocks;
+        clocks.start(at);
+        Self {
+            identity: self.identity.clone(),
+            card: self.card.clone(),
+            disk: self.disk.clone(),
+            backup: None,
+            clocks,
+            rng,
+            life: 0,
+            persists: 0,
+            effects: 0,
+            doom: None,
+            warnings: Vec::new(),
+            running: None,
+            held: None,
         }
     }
 
@@ -112,15 +147,14 @@ impl Node {
         self.card.node
     }
 
-    /// Its clocks at virtual millisecond `at`. A boot clock never shows zero.
+    /// What its clocks show at virtual millisecond `at`.
     pub fn now(&self, at: u64) -> Now {
-        let wall = (EPOCH + at).saturating_add_signed(self.skew);
-        Now { wall: Wall(wall), boot: Boot(1000 + at - self.booted) }
+        self.clocks.now(at)
     }
 
-    /// The virtual millisecond at which its boot clock shows `boot`.
-    pub fn when(&self, boot: Boot) -> u64 {
-        (boot.0 + self.booted).saturating_sub(1000)
+    /// Whether its machine stands still.
+    pub fn is_paused(&self) -> bool {
+        self.held.is_some()
     }
 
     /// How a tenant places it, as a lessee.

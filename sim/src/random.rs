@@ -261,7 +261,7 @@ impl Run {
             }
             Err(Denied::Refused(_)) => self.count("refused"),
             Err(Denied::NoLease) => self.count("without a lease"),
-            Err(Denied::Down | Denied::Grant(_)) => self.count("cut short"),
+            Err(Denied::Down | Denied::NoRecord | Denied::Grant(_)) => self.count("cut short"),
         }
     }
 

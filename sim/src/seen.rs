@@ -24,6 +24,8 @@ pub enum Boundary {
     BeforeEffects,
     /// With some of the effects carried out.
     BetweenEffects,
+    /// Because the disk took no more.
+    FailedWrite,
     /// After a decision, before its audit record was on disk.
     BeforeRecord,
     /// With the record on disk and nothing sent.
@@ -72,10 +74,25 @@ pub enum Seen<'a> {
         /// Where.
         boundary: Boundary,
     },
-    /// A node's disk was replaced by an older copy of itself.
+    /// A node's disk holds less than it did: an older copy was put back, or a part of it was moved away. What was
+    /// acknowledged there and is on no other disk is lost.
     RolledBack {
         /// The node's place.
         node: usize,
+    },
+    /// Something happened to a node's disk.
+    Disk {
+        /// The node's place.
+        node: usize,
+        /// In words.
+        what: &'a str,
+    },
+    /// A second machine runs under a node's identity from now on, from a copy of its disk.
+    Cloned {
+        /// The node's place.
+        node: usize,
+        /// The place of the second machine.
+        twin: usize,
     },
     /// The network changed.
     Network {

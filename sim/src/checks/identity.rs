@@ -34,7 +34,8 @@ impl Identity {
     }
 
     pub(super) fn see(&mut self, seen: &Seen<'_>) {
-        if let Seen::RolledBack { node } = seen {
+        // Two machines under one identity do not know what the other said either.
+        if let Seen::RolledBack { node } | Seen::Cloned { node, .. } = seen {
             self.older.insert(*node);
         }
     }

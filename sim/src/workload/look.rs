@@ -106,7 +106,7 @@ impl Run {
             }
             Err(Denied::Refused(_)) => self.count("releases refused"),
             Err(Denied::NoLease) => self.count("releases without a lease"),
-            Err(Denied::Down | Denied::Grant(_)) => self.count("releases cut short"),
+            Err(Denied::Down | Denied::NoRecord | Denied::Grant(_)) => self.count("releases cut short"),
         }
     }
 

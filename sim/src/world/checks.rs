@@ -64,7 +64,7 @@ impl World {
         }
         for (author, slot) in attested {
             let Some(place) = self.place(&author).filter(|place| !self.is_liar(*place)) else { continue };
-            if !self.nodes[place].disk.has_share(&slot) {
+            if !self.nodes[place].disk.has_share(&slot) && !self.shareless.contains(&place) {
                 self.violation(format!("I8: n{} attested the share in {slot}, which is not on its disk", place + 1));
             }
         }
@@ -74,7 +74,8 @@ impl World {
     pub fn is_converged(&self) -> bool {
         let mut seen: BTreeMap<DocumentId, ([u8; 32], usize)> = BTreeMap::new();
         for node in self.honest().map(|node| &self.nodes[node]) {
-            let Some(running) = node.running.as_ref().filter(|running| running.writing.is_none()) else {
+            let still = |running: &&Running| running.writing.is_none() && !node.is_paused();
+            let Some(running) = node.running.as_ref().filter(still) else {
                 return false;
             };
             for status in running.replica.documents() {

@@ -1,6 +1,6 @@
 //! The core of each node: inputs one at a time, the batch on disk before the effects, wakes on time.
 
-use keymesh_mesh::replica::Write;
+use keymesh_mesh::replica::{Batch, Durable, Write};
 use keymesh_mesh::view::View;
 
 use super::*;
@@ -14,12 +14,12 @@ impl World {
         }
     }
 
-    fn pump(&mut self, node: usize) {
+    pub(super) fn pump(&mut self, node: usize) {
         let at = self.at;
         let now = self.nodes[node].now(at);
-        let Node { running, rng, .. } = &mut self.nodes[node];
+        let Node { running, rng, held, .. } = &mut self.nodes[node];
         let Some(running) = running else { return };
-        if running.writing.is_some() || running.inbox.is_empty() {
+        if held.is_some() || running.writing.is_some() || running.inbox.is_empty() {
             return;
         }
         let mut step = Step::default();
@@ -40,14 +40,15 @@ impl World {
         let life = self.nodes[node].life;
         if step.batch.writes.is_empty() {
             self.set_wake(node);
-            self.finish(node, step, Reach::Everything);
+            self.finish(node, step);
             self.pump(node);
             return;
         }
         if let Some(running) = &mut self.nodes[node].running {
             running.writing = Some(step);
         }
-        let delay = draw::between(&mut self.nodes[node].rng, 0, 2);
+        let Node { disk, rng, .. } = &mut self.nodes[node];
+        let delay = disk.delay(rng);
         self.schedule(delay, Event::Written { node, life });
     }
 
@@ -58,32 +59,49 @@ impl World {
         let doom = match self.nodes[node].doom {
             Some(Doom::Batch(at, reach)) if at == self.nodes[node].persists => Some(reach),
             Some(Doom::Share(reach)) if share => Some(reach),
-            Some(Doom::Batch(..) | Doom::Share(_)) | None => None,
+            Some(Doom::Batch(..) | Doom::Share(_) | Doom::Effect(_) | Doom::Record { .. }) | None => None,
         };
         let Some(reach) = doom else {
             self.set_wake(node);
-            self.finish(node, step, Reach::Everything);
+            self.finish(node, step);
             return self.pump(node);
         };
         self.nodes[node].doom = None;
-        self.finish(node, step, reach);
-        self.crash_at(
-            node,
-            match reach {
-                Reach::Nothing => Boundary::BeforeWrite,
-                Reach::SharesOnly => Boundary::BetweenWrites,
-                Reach::Everything => Boundary::BetweenEffects,
-            },
-        );
-        self.schedule(500, Event::Restart { node });
+        let boundary = match reach {
+            Reach::Nothing => Boundary::BeforeWrite,
+            Reach::SharesOnly | Reach::Torn | Reach::Committed => Boundary::BetweenWrites,
+            Reach::Everything => Boundary::BeforeEffects,
+        };
+        if self.put(node, step.batch, reach).is_ok() {
+            self.fall_over(node, boundary);
+        }
     }
 
-    /// Writes the batch as far as it gets and, if that is all of it and no crash comes, carries out the effects.
-    fn finish(&mut self, node: usize, step: Step, reach: Reach) {
-        let doomed = self.nodes[node].running.is_none() || reach != Reach::Everything;
+    /// Writes the batch and then carries out the effects, until the node falls over.
+    fn finish(&mut self, node: usize, step: Step) {
+        let Ok(durable) = self.put(node, step.batch, Reach::Everything) else { return };
+        let life = self.nodes[node].life;
+        for effect in step.effects.release(&durable) {
+            if !self.lives(node, life) {
+                return;
+            }
+            if self.nodes[node]
+                .doom
+                .is_some_and(|doom| matches!(doom, Doom::Effect(at) if at <= self.nodes[node].effects))
+            {
+                self.nodes[node].doom = None;
+                return self.fall_over(node, Boundary::BetweenEffects);
+            }
+            self.nodes[node].effects += 1;
+            self.effect(node, effect);
+        }
+    }
+
+    /// Writes a batch as far as it gets. A node whose batch fails ends, and whoever supervises it starts it again.
+    fn put(&mut self, node: usize, batch: Batch, reach: Reach) -> Result<Durable, DiskFault> {
         let mut stored = Vec::new();
         let (mut records, mut shares) = (Vec::new(), Vec::new());
-        for write in &step.batch.writes {
+        for write in &batch.writes {
             self.search_write(node, write);
             match write {
                 Write::Audit(record) if reach == Reach::Everything => records.push(record.clone()),
@@ -92,33 +110,33 @@ impl World {
             }
             if let Write::Statement { id, bytes, .. } = write {
                 self.trace.event(self.at, "write", node, &[id.as_bytes()]);
-                if reach == Reach::Everything {
+                if matches!(reach, Reach::Committed | Reach::Everything) {
                     stored.push((*id, bytes.clone()));
                 }
             }
         }
-        let erased = self.to_erase(node, &step.batch.writes);
+        let erased = self.to_erase(node, &batch.writes);
         let disk = &mut self.nodes[node].disk;
-        let written: Result<_, std::convert::Infallible> = step.batch.persist(|writes| {
-            disk.write(writes, reach);
-            Ok(())
-        });
-        let Ok(durable) = written;
-        if reach == Reach::Everything {
-            self.check_erased(node, &erased);
-        }
-        for slot in shares {
-            self.saw(Seen::Shared { node, slot: &slot });
-        }
-        for (id, bytes) in stored {
-            self.saw(Seen::Stored { node, id, bytes: &bytes });
-        }
-        for record in records {
-            self.saw(Seen::Recorded { node, record: &record });
-        }
-        if !doomed {
-            for effect in step.effects.release(&durable) {
-                self.effect(node, effect);
+        match batch.persist(|writes| disk.write(writes, reach)) {
+            Ok(durable) => {
+                if reach == Reach::Everything {
+                    self.check_erased(node, &erased);
+                }
+                for slot in shares {
+                    self.saw(Seen::Shared { node, slot: &slot });
+                }
+                for (id, bytes) in stored {
+                    self.saw(Seen::Stored { node, id, bytes: &bytes });
+                }
+                for record in records {
+                    self.saw(Seen::Recorded { node, record: &record });
+                }
+                Ok(durable)
+            }
+            Err(fault) => {
+                self.trace.note(self.at, format!("n{} ends: {fault}", node + 1));
+                self.fall_over(node, Boundary::FailedWrite);
+                Err(fault)
             }
         }
     }
@@ -201,7 +219,7 @@ impl World {
         running.wake = wanted;
         if let Some(boot) = wanted {
             // At least a millisecond, or a core that wants to be woken at once would stop time.
-            let delay = self.nodes[node].when(boot).saturating_sub(self.at).max(1);
+            let delay = self.nodes[node].clocks.when(boot, self.at).saturating_sub(self.at).max(1);
             self.schedule(delay, Event::Wake { node, life, boot });
         }
     }

@@ -40,7 +40,7 @@ impl World {
 
     /// The places of all nodes that do not lie.
     pub fn honest(&self) -> impl Iterator<Item = usize> + use<'_> {
-        (0..self.nodes.len()).filter(|node| !self.is_liar(*node))
+        (0..self.identities).filter(|node| !self.is_liar(*node))
     }
 
     /// Whether something a node complains of is no wonder: it lies itself, or the complaint names a liar.

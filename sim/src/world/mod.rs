@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use keymesh_mesh::custody::message::{CustodyMessage, Verdict};
-use keymesh_mesh::release::GrantError;
+use keymesh_mesh::release::{GrantError, ReleaseRequest};
 use keymesh_mesh::replica::{Channel, Effect, Input, Replica, ReplicaConfig, ReplyTo, Step};
 use keymesh_mesh::state::TenantState;
 use keymesh_wire::api::Submitted;
@@ -26,10 +26,10 @@ use rand_core::SeedableRng;
 
 use crate::canary::Canaries;
 use crate::custodian::Job;
-use crate::disk::{Disk, Reach};
+use crate::disk::{Disk, DiskFault, Found, Reach};
 use crate::draw;
 use crate::liar::Liar;
-use crate::network::{Arrival, Network, Spot, Weather};
+use crate::network::{Arrival, Flap, Network, Spot, Weather};
 use crate::node::{Doom, Node, Running};
 use crate::panics;
 use crate::people::Creation;
@@ -39,10 +39,14 @@ use crate::watch::Watch;
 
 mod checks;
 mod cores;
+mod disks;
 mod liars;
 mod links;
 mod lives;
+mod machines;
 mod secrets;
+
+pub use machines::Pause;
 
 /// How many inputs a node takes in before one write.
 const GROUP: usize = 8;
@@ -68,6 +72,9 @@ pub enum Denied {
     /// The node refused; an operator finds this reason in its audit log.
     #[error("refused: {0}")]
     Refused(String),
+    /// The node's audit log takes no records, so no key leaves.
+    #[error("the audit log takes no records")]
+    NoRecord,
     /// No lease came in time.
     #[error("no lease came in time")]
     NoLease,
@@ -90,14 +97,54 @@ pub enum Outcome {
 /// Something on the agenda.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Frame { from: usize, to: usize, channel: Channel, bytes: Vec<u8> },
-    Written { node: usize, life: u32 },
-    Recorded { node: usize, life: u32, job: Box<Job> },
-    Wake { node: usize, life: u32, boot: Boot },
-    Link { a: usize, b: usize },
-    Lie { node: usize },
-    Restart { node: usize },
-    GiveUp { node: usize, life: u32, handle: Handle },
+    Frame {
+        from: usize,
+        to: usize,
+        channel: Channel,
+        bytes: Vec<u8>,
+    },
+    Written {
+        node: usize,
+        life: u32,
+    },
+    Recorded {
+        node: usize,
+        life: u32,
+        job: Box<Job>,
+    },
+    Wake {
+        node: usize,
+        life: u32,
+        boot: Boot,
+    },
+    Link {
+        a: usize,
+        b: usize,
+    },
+    Lie {
+        node: usize,
+    },
+    Restart {
+        node: usize,
+    },
+    /// A machine that stood still goes on.
+    Resume {
+        node: usize,
+        life: u32,
+    },
+    /// A link that flaps goes up or down.
+    Turn,
+    /// An agent's request reaches a node that stood still.
+    Ask {
+        node: usize,
+        handle: Handle,
+        request: Box<ReleaseRequest>,
+    },
+    GiveUp {
+        node: usize,
+        life: u32,
+        handle: Handle,
+    },
 }
 
 /// What a run is made of.
@@ -127,7 +174,9 @@ pub struct World {
     pub trace: Trace,
     /// The network.
     pub network: Network,
+    /// The nodes, then the twins of those that were cloned.
     pub(crate) nodes: Vec<Node>,
+    identities: usize,
     pub(crate) places: BTreeMap<NodeId, usize>,
     pub(crate) outcomes: BTreeMap<Handle, Outcome>,
     mesh: Option<MeshId>,
@@ -135,6 +184,12 @@ pub struct World {
     agenda: BTreeMap<(u64, u64), Event>,
     scheduled: u64,
     handles: u64,
+    /// Which machine a node reaches under a cloned identity.
+    routes: BTreeMap<(usize, NodeId), usize>,
+    /// Nodes whose shares were lost through no fault of theirs.
+    shareless: BTreeSet<usize>,
+    /// When a flapping link turns next, if that is on the agenda.
+    turn: Option<u64>,
     acknowledged: BTreeMap<StatementId, (usize, DocumentId)>,
     sent: BTreeMap<u64, (usize, DocumentId)>,
     violations: Vec<String>,
@@ -186,8 +241,12 @@ impl World {
             rng,
             trace,
             network,
+            identities: nodes.len(),
             nodes,
             places,
+            routes: BTreeMap::new(),
+            shareless: BTreeSet::new(),
+            turn: None,
             outcomes: BTreeMap::new(),
             mesh: None,
             at: 0,
@@ -222,9 +281,9 @@ impl World {
         self.places.get(id).copied()
     }
 
-    /// How many nodes there are.
+    /// How many nodes there are, twins not counted.
     pub fn size(&self) -> usize {
-        self.nodes.len()
+        self.identities
     }
 
     /// What was found wrong so far.
@@ -292,6 +351,7 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
+        let Some(event) = self.hold(event) else { return };
         match event {
             Event::Frame { from, to, channel, bytes } => self.arrive(from, to, channel, bytes),
             Event::Written { node, life } => {
@@ -320,6 +380,13 @@ impl World {
             Event::Link { a, b } => self.relink(a, b),
             Event::Lie { node } => self.lies(node),
             Event::Restart { node } => self.start(node),
+            Event::Resume { node, life } => {
+                if self.lives(node, life) {
+                    self.resume(node);
+                }
+            }
+            Event::Turn => self.turn(),
+            Event::Ask { node, handle, request } => self.ask_node(node, handle, *request),
             Event::GiveUp { node, life, handle } => {
                 if self.lives(node, life) {
                     self.give_up(node, handle);
