@@ -10,13 +10,14 @@ use keymesh_wire::error::{Code, WireError};
 use keymesh_wire::ids::{BlobHash, DocumentId, NodeId, PrincipalId, StatementId, TenantId};
 use keymesh_wire::limits;
 use keymesh_wire::statement::Checked;
-use keymesh_wire::time::Now;
+use keymesh_wire::time::{Boot, Millis, Now};
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
 
 use super::library::Taken;
 use super::step::{Channel, Effect, Step, Write};
 use super::{Replica, assemble};
+use crate::custody::ceremony::Outcome;
 use crate::custody::lease::Progress;
 use crate::custody::message::{Answer, CeremonyMessage, CustodyMessage, RefusalCode, Verdict};
 use crate::mutant::{self, Mutant};
@@ -26,6 +27,11 @@ use crate::state::document::made_somebody;
 
 /// The most statements one submission may hold.
 const SUBMIT_STATEMENTS: usize = 1024;
+/// How often operators are told about one peer's custody messages within [`COMPLAINT_SPAN`]: each is a line in a log, and
+/// a peer can send thousands in a second.
+const COMPLAINTS: u32 = 20;
+/// See [`COMPLAINTS`].
+const COMPLAINT_SPAN: Millis = Millis::seconds(10);
 
 impl Replica {
     /// A client hands statements in. All or nothing as far as form goes: nothing is kept of a submission with a malformed
@@ -342,17 +348,19 @@ impl Replica {
 
     fn ceremony(&mut self, from: NodeId, envelope: &[u8], now: Now, rng: &mut impl CryptoRng, step: &mut Step) {
         let Ok(message) = Verified::<CeremonyMessage>::from_bytes(envelope) else {
-            step.effects.push(Effect::Warn(format!("{from} sent an unreadable step of a key generation")));
+            self.complain(from, format!("{from} sent an unreadable step of a key generation"), now.boot, step);
             return;
         };
         if message.member != from {
-            step.effects.push(Effect::Warn(format!("{from} relayed a step of a key generation by {}", message.member)));
+            let what = format!("{from} relayed a step of a key generation by {}", message.member);
+            self.complain(from, what, now.boot, step);
             return;
         }
         let identity = self.config.identity.clone();
         if let Some(ceremony) = self.ceremonies.get_mut(&(message.root, message.committee)) {
-            let outcomes = ceremony.receive(&message, &identity, now.boot, rng);
+            let mut outcomes = ceremony.receive(&message, &identity, now.boot, rng);
             let tenant = ceremony.tenant();
+            outcomes.retain(|outcome| !matches!(outcome, Outcome::Warn(_)) || self.may_complain(from, now.boot));
             self.ceremony_outcomes(tenant, outcomes, now, rng, step);
         }
     }
@@ -360,6 +368,7 @@ impl Replica {
     fn lease_answer(&mut self, from: NodeId, answer: Answer, now: Now, rng: &mut impl CryptoRng, step: &mut Step) {
         let Some(asking) = self.asking.get_mut(&answer.request) else { return };
         let (place, number) = (asking.keyring(), asking.generation());
+        let mut complaint = None;
         let progress = match answer.verdict {
             Verdict::Partial(part) => asking.take(from, &part),
             Verdict::No(refusal) => {
@@ -368,12 +377,15 @@ impl Replica {
                     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
                     let reason: String = refusal.reason.chars().take(limits::TEXT_BYTES).map(plain).collect();
                     let what = format!("{from} gives no lease of {}: {reason}", place.1);
-                    step.effects.push(Effect::Warn(what));
+                    complaint = Some(what);
                 }
                 asking.refuse(from)
             }
             Verdict::Voted => return,
         };
+        if let Some(what) = complaint {
+            self.complain(from, what, now.boot, step);
+        }
         match progress {
             Progress::Waiting(culprits) => step.effects.extend(culprits.iter().map(false_partial)),
             Progress::Opened(lease, culprits) => {
@@ -398,6 +410,21 @@ impl Replica {
                 self.wishes.remove(&place);
                 step.effects.push(Effect::Warn(format!("the capsule of {} can never be opened", place.1)));
             }
+        }
+    }
+
+    fn may_complain(&mut self, about: NodeId, now: Boot) -> bool {
+        let (since, said) = self.complaints.entry(about).or_insert((now, 0));
+        if now.since(*since) >= COMPLAINT_SPAN {
+            (*since, *said) = (now, 0);
+        }
+        *said = said.saturating_add(1);
+        *said <= COMPLAINTS
+    }
+
+    fn complain(&mut self, about: NodeId, what: String, now: Boot, step: &mut Step) {
+        if self.may_complain(about, now) {
+            step.effects.push(Effect::Warn(what));
         }
     }
 

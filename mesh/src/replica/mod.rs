@@ -110,6 +110,8 @@ pub struct Replica {
     members: Arc<BTreeMap<NodeId, NodeCard>>,
     view: Arc<View>,
     view_changed: bool,
+    /// About whom how much was complained since when.
+    complaints: BTreeMap<NodeId, (Boot, u32)>,
     refolded: BTreeSet<DocumentId>,
     late: Shelf<Write>,
 }
@@ -146,6 +148,7 @@ impl Replica {
             }),
             members: Arc::default(),
             view_changed: true,
+            complaints: BTreeMap::new(),
             refolded: BTreeSet::new(),
             late: Shelf::new(),
             config,

@@ -366,7 +366,7 @@ impl Spread {
         let mut actions = step.actions;
         if let Some(peer) = self.peers.get_mut(&from) {
             actions.retain(|action| match action {
-                // These are reported once in a while as it is.
+                // These are metered where they are found.
                 Action::Misbehaved { what: Misbehaviour::Flood(_) | Misbehaviour::Diverged { .. }, .. } => true,
                 Action::Misbehaved { peer: who, .. } if *who == from => peer.meter.reports.take(1, now),
                 Action::Misbehaved { .. } | Action::Send { .. } | Action::Take(..) | Action::TakeBlob { .. } => true,

@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use super::message::{LACKING, LIST, Message, SaltedId, Summary, Told};
 use super::peek::causal_order;
 use super::salted::{SaltHalf, Salted, Sides};
-use super::{Action, Holdings, Lag, Misbehaviour, Spread, Step};
+use super::{Action, Holdings, Lag, Misbehaviour, Peer, Spread, Step};
 use crate::mutant::{self, Mutant};
 
 /// Sessions at a time that one peer may make this node answer, and that this node begins with one peer.
@@ -107,7 +107,7 @@ impl Summary {
 
 impl Spread {
     /// What is held of a document. The ids are hashed anew only when the replica's digest changed.
-    fn summary(&mut self, document: &DocumentId, holdings: &impl Holdings) -> Summary {
+    pub(super) fn summary(&mut self, document: &DocumentId, holdings: &impl Holdings) -> Summary {
         if !holdings.holds(document) {
             self.summaries.remove(document);
             return Summary::NOTHING;
@@ -231,8 +231,10 @@ impl Spread {
         step: &mut Step<'_, impl Holdings, impl CryptoRng>,
     ) {
         let digests = (ours.state, theirs.state);
-        let Some(lag) = self.peers.get_mut(&peer).and_then(|peer| peer.lag.get_mut(&document)) else { return };
-        if lag.reported != Some(digests) {
+        let Some(Peer { lag, meter, .. }) = self.peers.get_mut(&peer) else { return };
+        let Some(lag) = lag.get_mut(&document) else { return };
+        // A peer that tells another state each time must not write a line into the log each time.
+        if lag.reported != Some(digests) && meter.reports.take(1, step.now) {
             lag.reported = Some(digests);
             let (count, ours, theirs) = (ours.count, ours.state, theirs.state);
             step.misbehaved(peer, Misbehaviour::Diverged { document, count, ours, theirs });

@@ -104,3 +104,23 @@ impl World {
         sealing::open_with(&lease.secret, &label.bytes(), &[], held.blobs.get(&wrapped.ciphertext)?).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::Ground;
+
+    #[test]
+    fn a_peer_that_sends_a_thousand_false_steps_of_a_key_generation_fills_no_log() {
+        let mut ground = Ground::new(1, Plan::calm(3));
+        ground.world.corrupt(2, vec![Lie::IsMute]);
+        let from = ground.world.node(2).id();
+        for _ in 0..1_000 {
+            ground.world.feed(0, Input::Custody { from, message: CustodyMessage::Ceremony(vec![0]) });
+        }
+        ground.world.run(5_000);
+        let said = ground.world.node(0).warnings.iter().filter(|what| what.contains(&from.to_string())).count();
+        assert!((1..=20).contains(&said), "{said} warnings");
+        assert_eq!(ground.world.violations(), [] as [String; 0]);
+    }
+}

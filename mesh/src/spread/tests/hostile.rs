@@ -79,6 +79,18 @@ fn garbage_without_end_is_reported_now_and_then_and_not_each_time() {
 }
 
 #[test]
+fn another_state_with_every_frame_is_reported_now_and_then_and_not_each_time() {
+    let (mut net, document, ids) = victim(1, &SpreadLimits::default());
+    let node = &mut net.nodes[0];
+    let own = node.spread.summary(&document, &node.replica);
+    for state in 0..=255 {
+        let told = Told { document, summary: Summary { state: [state; 32], ..own } };
+        net.inject(ids[1], 0, &Message::Digests { told: vec![told] }.to_frame());
+    }
+    assert!((1..=20).contains(&net.misbehaved.len()), "{} reports", net.misbehaved.len());
+}
+
+#[test]
 fn a_parent_that_the_sender_withholds_is_pulled_from_another_peer() {
     let mut net = Net::new(3, 78, &SpreadLimits::default());
     let document = net.history(&[0, 1], 3);
