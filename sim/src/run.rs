@@ -38,6 +38,8 @@ fn through(scenario: Scenario, options: Options) -> Report {
     let mut run = Run::begin(scenario, options);
     run.acts();
     run.recover();
+    run.world.check_shares();
+    run.world.check_secrets();
     let world = &run.world;
     Report {
         hash: world.trace.hash(),
