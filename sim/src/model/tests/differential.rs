@@ -210,7 +210,9 @@ impl Writer {
             }
             9 => {
                 let (principal, scope) = (self.principal(), self.scope(view));
-                let given = self.some(view, |s| match s.body() {
+                // Of roles that its author may not have heard of too: that is what makes a pair concurrent.
+                let all: BTreeSet<usize> = (0..self.statements.len()).collect();
+                let given = self.some(&all, |s| match s.body() {
                     Some(Body::Grant(grant)) => Some((grant.principal, grant.role, grant.scope)),
                     _ => None,
                 });
