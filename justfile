@@ -43,6 +43,10 @@ mutants JSON="target/mutants.json" *ARGS:
 scale *ARGS:
     cargo run --release -p keymesh-sim -- scale {{ARGS}}
 
+# How the cost of the mesh grows with its size: figures and a plot in docs/simulation.
+scale *ARGS:
+    cargo run --release -p keymesh-sim -- scale {{ARGS}}
+
 # Releases per second and latency, end to end.
 bench *ARGS="release --connections 8 --seconds 10 --json -":
     cargo run --release -p keymesh-benches -- {{ARGS}}

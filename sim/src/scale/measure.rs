@@ -133,7 +133,8 @@ pub fn measure(plan: Plan, cuts: &[usize], tell: &mut impl FnMut(&str)) -> Figur
         |count: Count| Count { frames: count.frames / plan.nodes as u64, bytes: count.bytes / plan.nodes as u64 };
     tell("connecting");
     swarm.connect();
-    swarm.run(15 * SECOND);
+    // Each of a node's new peers has its turn first, four a second.
+    swarm.run((15 + plan.nodes as u64 / 4) * SECOND);
     let connecting = each(swarm.tally.all());
     tell("idling");
     swarm.run(15 * SECOND);

@@ -10,6 +10,8 @@
 
 mod land;
 mod measure;
+mod memory;
+mod plot;
 mod swarm;
 mod table;
 mod tally;
@@ -52,15 +54,24 @@ pub struct Arguments {
 /// # Errors
 /// When a file cannot be written.
 pub fn run(arguments: &Arguments, out: &mut impl Write) -> io::Result<bool> {
-    let mut all = Vec::new();
+    let Arguments { seed, history, statements, .. } = *arguments;
+    // First of all, while no memory is free to be used again.
+    let mut kept = memory::Kept::default();
+    let mut memories = Vec::new();
     for nodes in &arguments.nodes {
-        let Arguments { seed, history, statements, .. } = *arguments;
+        eprintln!("{nodes:>5} nodes: memory");
+        memories.push(memory::measure(seed, *nodes, history, &mut kept));
+    }
+    drop(kept);
+    let mut all = Vec::new();
+    for (nodes, memory) in arguments.nodes.iter().zip(memories) {
         let plan = Plan { seed, nodes: (*nodes).max(2), history, statements };
         let mut tell = |what: &str| eprintln!("{nodes:>5} nodes: {what}");
-        all.push(measure(plan, &arguments.cuts, &mut tell));
+        all.push(Figures { memory, ..measure(plan, &arguments.cuts, &mut tell) });
     }
     fs::create_dir_all(&arguments.out)?;
     fs::write(arguments.out.join("scale.csv"), table::csv(&all))?;
+    fs::write(arguments.out.join("scale.svg"), plot::svg(&all))?;
     if let Some(file) = &arguments.json {
         fs::write(file, table::json(&all))?;
     }

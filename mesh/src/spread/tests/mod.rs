@@ -4,3 +4,4 @@ mod convergence;
 mod golden;
 mod hostile;
 pub(crate) mod net;
+mod turns;
