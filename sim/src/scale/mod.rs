@@ -60,7 +60,7 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> io::Result<bool> {
     let mut memories = Vec::new();
     for nodes in &arguments.nodes {
         eprintln!("{nodes:>5} nodes: memory");
-        memories.push(memory::measure(seed, *nodes, history, &mut kept));
+        memories.push(memory::measure(seed, (*nodes).max(2), history, &mut kept));
     }
     drop(kept);
     let mut all = Vec::new();
