@@ -31,6 +31,18 @@ demo *ARGS:
 sim SEED *ARGS:
     cargo run --release -p keymesh-sim -- run --seed {{SEED}} {{ARGS}}
 
+# Whether a recorded scenario comes out the same.
+replay FILE:
+    cargo run --release -p keymesh-sim -- replay {{FILE}}
+
+# A smaller scenario that fails in the same check, of a seed or a trace.
+shrink SOURCE *ARGS:
+    cargo run --release -p keymesh-sim -- shrink {{SOURCE}} {{ARGS}}
+
+# What happens in a scenario, in words and as a picture.
+explain SOURCE SVG="target/explain.svg":
+    cargo run --release -p keymesh-sim -- explain {{SOURCE}} --svg {{SVG}}
+
 # Many simulated scenarios: slower than the default tests.
 sweep FROM="0" TO="500" *ARGS:
     cargo run --release -p keymesh-sim -- sweep --seeds {{FROM}}..{{TO}} --jobs "$(nproc)" {{ARGS}}

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use cli::Trouble;
-use keymesh_sim::run::{Report, run};
+use cli::failures::{self, Source};
+use keymesh_sim::record::{Entry, What};
+use keymesh_sim::run::{Recorded, recorded};
 use keymesh_sim::scale;
 use keymesh_sim::scenario::{Pins, Scenario};
 use keymesh_sim::sweep::{Summary, sweep};
@@ -30,6 +32,9 @@ Examples:
   keymesh-sim run --seed 7 --nodes 9 --virtual-minutes 60
   keymesh-sim sweep --seeds 0..500 --jobs 2    many scenarios, the failing seeds, and what was exercised
   keymesh-sim sweep --mutant all --jobs 2      whether every seeded mistake of the core is noticed
+  keymesh-sim run --seed 7 --trace 7.trace && keymesh-sim replay 7.trace
+  keymesh-sim shrink 7 --out small.trace       a smaller scenario that fails in the same check
+  keymesh-sim explain small.trace --svg 7.svg  everything that happens, in words and as a picture
 
 Exit codes: 0 all is well, 1 something was wrong, 2 wrong usage, or a file that cannot be read or written";
 
@@ -43,6 +48,9 @@ enum Command {
         /// Only the scenario and what came of it, without the timeline
         #[arg(long)]
         quiet: bool,
+        /// Write everything that happens into a file that `replay` compares with
+        #[arg(long, value_name = "FILE")]
+        trace: Option<PathBuf>,
         #[command(flatten)]
         pins: Pins,
     },
@@ -65,6 +73,32 @@ enum Command {
         json: Option<PathBuf>,
         #[command(flatten)]
         pins: Pins,
+    },
+    /// Run the scenario of a trace again and say where it comes out differently.
+    Replay {
+        /// A trace that `run --trace` or `shrink` wrote
+        file: PathBuf,
+    },
+    /// Look for a smaller scenario that fails in the same check, and write its trace.
+    Shrink {
+        /// A seed or a trace
+        #[arg(value_name = "SEED|FILE")]
+        source: Source,
+        /// Where to write it; seed-N.trace unless it is given
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// At most so many runs
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+    },
+    /// Tell everything that happens in a scenario, in words and as a picture.
+    Explain {
+        /// A seed or a trace
+        #[arg(value_name = "SEED|FILE")]
+        source: Source,
+        /// Draw a picture with a lane for every node
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
     },
     /// Measure how the cost of the mesh grows with its size.
     Scale(scale::Arguments),
@@ -92,14 +126,19 @@ fn main() -> ExitCode {
 fn act(command: Command, out: &mut impl Write) -> Result<bool, Trouble> {
     match command {
         Command::Scale(arguments) => Ok(scale::run(&arguments, out)?),
-        Command::Run { seed, quiet, pins } => {
+        Command::Run { seed, quiet, trace, pins } => {
             let scenario = Scenario::draw(seed, &pins);
             writeln!(out, "{scenario}")?;
             out.flush()?;
-            let report = run(scenario);
-            show(&report, quiet, out)?;
-            Ok(report.violations.is_empty())
+            let run = recorded(&scenario, false);
+            if let Some(path) = trace {
+                failures::write_trace(&path, &scenario, &run)?;
+            }
+            Ok(show(&run, quiet, out)?)
         }
+        Command::Replay { file } => failures::replay(&file, out),
+        Command::Shrink { source, out: path, runs } => failures::shrunk(&source, runs, path.as_deref(), out),
+        Command::Explain { source, svg } => failures::explain(&source, svg.as_deref(), out),
         Command::Sweep { seeds, mutant: Some(chosen), jobs, json, .. } => {
             cli::mutants::run(&chosen, seeds, usize::from(jobs), json.as_deref(), out)
         }
@@ -165,18 +204,23 @@ fn conclude(summary: &Summary, out: &mut impl Write) -> io::Result<bool> {
     Ok(failures.is_empty() && below.is_empty())
 }
 
-fn show(report: &Report, quiet: bool, out: &mut impl Write) -> io::Result<()> {
-    if !quiet {
-        for (at, line) in &report.timeline {
-            writeln!(out, "{:>8}.{:03}  {line}", at / 1000, at % 1000)?;
+fn show(run: &Recorded, quiet: bool, out: &mut impl Write) -> io::Result<bool> {
+    for Entry { at, what } in run.entries.iter().filter(|_| !quiet) {
+        if let What::Note { act, text } = what {
+            let act = act.map(|number| format!("#{number} ")).unwrap_or_default();
+            writeln!(out, "{:>8}.{:03}  {act}{text}", at / 1000, at % 1000)?;
         }
     }
-    for violation in &report.violations {
+    let mut wrong = 0;
+    for violation in run.violations() {
+        wrong += 1;
         writeln!(out, "violation: {violation}")?;
     }
+    let Ok(report) = &run.outcome else { return Ok(false) };
     let counts: Vec<String> = report.coverage.counts().map(|(what, count)| format!("{count} {what}")).collect();
     writeln!(out, "{}", counts.join(", "))?;
     let seconds = report.time / 1000;
-    writeln!(out, "{} events in {seconds} virtual seconds, {} violations", report.events, report.violations.len())?;
-    writeln!(out, "hash {}", report.hash)
+    writeln!(out, "{} events in {seconds} virtual seconds, {wrong} violations", report.events)?;
+    writeln!(out, "hash {}", report.hash)?;
+    Ok(wrong == 0)
 }

@@ -183,6 +183,31 @@ impl Scenario {
     }
 }
 
+impl Scenario {
+    /// Whether a scenario that somebody wrote or changed can be run at all; if not, why.
+    pub fn check(&self) -> Result<(), String> {
+        let nodes = self.nodes.len();
+        let there = |places: &[usize]| places.iter().all(|place| *place < nodes - self.late);
+        if nodes < 2 || self.late >= nodes {
+            return Err("too few nodes".to_owned());
+        }
+        if self.tenants.is_empty() || self.pause == 0 || self.mix.people + self.mix.agents + self.mix.faults == 0 {
+            return Err("nobody acts".to_owned());
+        }
+        for (number, tenant) in self.tenants.iter().enumerate() {
+            let members = tenant.committees.iter().all(|committee| there(&committee.members));
+            let admins = (2..=5).contains(&tenant.admins);
+            if tenant.placed.is_empty() || !there(&tenant.placed) || !members || !admins {
+                return Err(format!("tenant {} has places or people that there are not", number + 1));
+            }
+        }
+        match self.liars.iter().find(|liar| **liar >= nodes) {
+            Some(liar) => Err(format!("n{} lies, which does not exist", liar + 1)),
+            None => Ok(()),
+        }
+    }
+}
+
 impl TenantPlan {
     fn draw(nodes: &[Spot], admitted: usize, lease: Option<Millis>, rng: &mut ChaCha20Rng) -> Self {
         let most = PLACED.min(admitted as u64);

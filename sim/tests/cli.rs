@@ -31,3 +31,12 @@ fn unknown_mutants_are_refused_with_the_names_of_those_there_are() {
 fn a_build_without_mutants_says_how_to_build_one_with_them() {
     refused(&["sweep", "--mutant", "all"], "--features mutants");
 }
+
+#[test]
+fn files_that_are_missing_or_no_traces_are_refused_by_name() {
+    let foreign = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    for command in ["replay", "explain", "shrink"] {
+        refused(&[command, "no-such-file"], "no-such-file");
+        refused(&[command, foreign], "line 1: no keymesh trace");
+    }
+}

@@ -1,5 +1,6 @@
 //! What the commands of `keymesh-sim` share.
 
+pub mod failures;
 pub mod mutants;
 
 use std::io;

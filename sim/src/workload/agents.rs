@@ -44,7 +44,9 @@ impl Run {
         let Some(node) = self.holder(tenant) else { return };
         let agent = self.place(self.tenants[tenant].agents.len());
         let tenancy = &self.tenants[tenant];
+        let id = tenancy.agents[agent].id();
         let handle = self.world.enrol(node, tenancy.id, &tenancy.agents[agent], &tenancy.launcher);
+        self.world.did(|| format!("agent {id:?} enrols again at n{}", node + 1));
         self.wait(handle, What::Enrolment);
         self.count("enrolments again");
     }
@@ -55,6 +57,7 @@ impl Run {
         let instance = Instance::ALL[self.place(Instance::ALL.len())];
         let agent = Agent::new(instance, &mut self.world.rng);
         let bearer = Identity::from_seed(Secret32::random(&mut self.world.rng));
+        self.world.did(|| format!("agent {:?} enrols at n{} with a voucher", agent.id(), node + 1));
         let tenancy = &self.tenants[tenant];
         let ticket = self.world.ticket(tenancy.id, bearer.principal(), instance, &tenancy.launcher);
         let handle = self.world.enrol_with(node, tenancy.id, &agent, &ticket, Some(&bearer));
@@ -73,6 +76,7 @@ impl Run {
         let count = self.tenants[tenant].agents.len();
         let victim = self.place(count);
         let copy = Agent::new(self.tenants[tenant].agents[victim].instance, &mut self.world.rng);
+        self.world.did(|| format!("a copy {:?} of agent {} enrols at n{}", copy.id(), victim + 1, node + 1));
         let tenancy = &self.tenants[tenant];
         let handle = match (draw::place(&mut self.world.rng, 2), tenancy.tickets.last().cloned()) {
             (0, Some(used)) => self.world.enrol_with(node, tenancy.id, &copy, &used, Some(&copy.identity)),
@@ -106,6 +110,8 @@ impl Run {
     pub(super) fn release_at(&mut self, tenant: usize, node: usize, agent: usize, key: KeyId) -> crate::world::Handle {
         let tenancy = &self.tenants[tenant];
         let request = tenancy.agents[agent].wants(tenancy.id, key, &mut self.world.rng);
+        let id = tenancy.agents[agent].id();
+        self.world.did(|| format!("agent {id:?} asks n{} for {key:?}", node + 1));
         let handle = self.world.release(node, request);
         self.wait(handle, What::Release { tenant, key, node });
         handle
@@ -133,6 +139,8 @@ impl Run {
     pub(super) fn ask_at(&mut self, tenant: usize, node: usize, agent: usize, key: KeyId) -> crate::world::Handle {
         let tenancy = &self.tenants[tenant];
         let question = tenancy.agents[agent].asks(tenancy.id, key, self.world.at(), &mut self.world.rng);
+        let id = tenancy.agents[agent].id();
+        self.world.did(|| format!("agent {id:?} asks for {key:?} blindly through n{}", node + 1));
         let handle = self.world.ask(node, &question);
         self.wait(handle, What::Blind { tenant, key, node, question });
         handle
@@ -141,6 +149,7 @@ impl Run {
     /// Somebody who recorded an old signed request shows it again at another node.
     fn replay(&mut self, tenant: usize) {
         let (Some(node), Some(old)) = (self.holder(tenant), self.tenants[tenant].questions.pop()) else { return };
+        self.world.did(|| format!("an old request {:?} is shown again at n{}", old.request, node + 1));
         let message = CustodyMessage::QuorumAsk(old.signed.bytes().to_vec());
         let custodians = self.world.custodians(node, old.tenant);
         self.world.carry(node, old.request, &custodians, &message);

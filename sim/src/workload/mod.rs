@@ -12,6 +12,7 @@ mod faults;
 mod look;
 mod people;
 mod stage;
+mod words;
 
 use std::collections::BTreeSet;
 
@@ -103,6 +104,29 @@ pub(crate) enum Then {
     Namespace { tenant: usize, namespace: NamespaceId },
 }
 
+/// The generator of an act. What one act draws moves no other.
+fn stream(scenario: &Scenario, act: u64) -> ChaCha20Rng {
+    let mut rng = ChaCha20Rng::seed_from_u64(scenario.seed);
+    rng.set_stream(ACT_STREAMS + act);
+    rng
+}
+
+/// How long everybody rests before an act.
+fn pause(scenario: &Scenario, act: u64) -> u64 {
+    draw::between(&mut stream(scenario, act), 0, 2 * scenario.pause)
+}
+
+/// How many acts a scenario has at most: acts that take a while themselves leave time for fewer.
+pub(crate) fn most_acts(scenario: &Scenario) -> u64 {
+    let mut left = scenario.span;
+    let mut number = 0;
+    while let Some(rest) = left.checked_sub(pause(scenario, number)) {
+        left = rest;
+        number += 1;
+    }
+    number
+}
+
 /// A run under way.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -118,11 +142,8 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// The generator of an act. What one act draws moves no other.
     fn stream(&self, act: u64) -> ChaCha20Rng {
-        let mut rng = ChaCha20Rng::seed_from_u64(self.scenario.seed);
-        rng.set_stream(ACT_STREAMS + act);
-        rng
+        stream(&self.scenario, act)
     }
 
     fn place(&mut self, len: usize) -> usize {
@@ -159,6 +180,7 @@ impl Run {
 
     /// One act.
     fn act(&mut self, number: u64) {
+        self.world.begin_act(number);
         self.world.rng = self.stream(number);
         let mix = self.scenario.mix;
         let (tenant, drawn) =
@@ -171,13 +193,14 @@ impl Run {
         } else {
             self.fault();
         }
+        self.world.trace.acted();
     }
 
     /// All acts of the scenario, with the pauses between them.
     pub(crate) fn acts(&mut self) {
         let end = self.world.at() + self.scenario.span;
         for number in 0.. {
-            let pause = draw::between(&mut self.stream(number), 0, 2 * self.scenario.pause);
+            let pause = pause(&self.scenario, number);
             if self.world.at() + pause > end {
                 break;
             }

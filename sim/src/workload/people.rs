@@ -117,6 +117,7 @@ impl Run {
         kind: &'static str,
         then: Then,
     ) {
+        self.tell_said(node, statements);
         let handle = self.world.submit(node, statements, blobs);
         let since = self.world.at();
         self.waiting.push(Waiting { handle, since, what: What::Said { kind, node, then } });

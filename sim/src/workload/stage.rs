@@ -33,7 +33,7 @@ impl Run {
     pub(crate) fn begin(scenario: Scenario, options: Options) -> Self {
         let plan = Plan { nodes: scenario.nodes.len(), weather: scenario.weather, skew: scenario.skew };
         let mut world = World::at_places(scenario.seed, plan, &scenario.nodes);
-        world.stop_at_first = options.stop_at_first;
+        world.make(options);
         let permitted = Match { zone: Some("aws/eu-west-1a".into()), launched_by: Some("deploy".into()) };
         world.watch.model.policy(POLICY, Rule { permits: vec![permitted], forbids: Vec::new() });
         world.watch.model.policy(CLOSED, Rule { permits: Vec::new(), forbids: vec![Match::default()] });

@@ -33,6 +33,8 @@ use crate::network::{Arrival, Flap, Network, Spot, Weather};
 use crate::node::{Doom, Node, Running};
 use crate::panics;
 use crate::people::Creation;
+use crate::record::{Recorder, What};
+use crate::run::Options;
 use crate::seen::{Boundary, Seen};
 use crate::trace::Trace;
 use crate::watch::Watch;
@@ -194,7 +196,8 @@ pub struct World {
     sent: BTreeMap<u64, (usize, DocumentId)>,
     violations: Vec<String>,
     /// Whether the first violation ends the run.
-    pub(crate) stop_at_first: bool,
+    stop_at_first: bool,
+    recorder: Option<Recorder>,
     canaries: Canaries,
     next_look: u64,
     liars: BTreeMap<usize, Liar>,
@@ -257,6 +260,7 @@ impl World {
             sent: BTreeMap::new(),
             violations: Vec::new(),
             stop_at_first: false,
+            recorder: None,
             canaries: Canaries::default(),
             next_look: 0,
             liars: BTreeMap::new(),
@@ -295,15 +299,47 @@ impl World {
     pub fn violation(&mut self, what: impl Into<String>) {
         let what = what.into();
         self.trace.note(self.at, format!("VIOLATION {what}"));
+        if let Some(recorder) = &self.recorder {
+            recorder.tell(self.at, What::Violation { text: what.clone() });
+        }
         if self.stop_at_first {
             panics::stop(what);
         }
         self.violations.push(what);
     }
 
+    /// How this run is made.
+    pub(crate) fn make(&mut self, options: Options) {
+        self.stop_at_first = options.stop_at_first;
+        if let Some(listener) = options.listener {
+            self.recorder = Some(Recorder::new(listener.clone()));
+            self.trace.listen(listener);
+        }
+    }
+
+    /// An act begins.
+    pub(crate) fn begin_act(&mut self, number: u64) {
+        self.trace.act(self.at, number);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.look(self.at, &self.network, self.nodes.len());
+        }
+    }
+
+    /// Says what the act does that is under way.
+    pub(crate) fn did(&mut self, line: impl FnOnce() -> String) {
+        self.trace.did(self.at, line);
+    }
+
     /// Takes note of something that happened.
     pub(crate) fn saw(&mut self, seen: Seen<'_>) {
-        for wrong in self.watch.see(self.at, &seen) {
+        let wrong = self.watch.see(self.at, &seen);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.see(self.at, &seen, &self.watch);
+            if matches!(seen, Seen::Network { .. }) {
+                recorder.look(self.at, &self.network, self.nodes.len());
+            }
+        }
+        for wrong in wrong {
             self.violation(wrong);
         }
     }

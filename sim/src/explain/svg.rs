@@ -1,0 +1,367 @@
+//! The picture of a run: a lane for every node, grouped by zone, and time from left to right.
+//!
+//! It has no scripts and no fonts of its own, tells more of a mark when the pointer rests on it, and follows the reader's
+//! choice of light or dark.
+
+use std::fmt::Write;
+
+use crate::record::{Entry, What};
+use crate::scenario::Scenario;
+
+const LEFT: u64 = 150;
+const WIDTH: u64 = 1_200;
+const TOP: u64 = 44;
+const LANE: u64 = 26;
+const GAP: u64 = 8;
+/// How many violations are written out.
+const TEXTS: usize = 12;
+
+const STYLE: &str = "\
+text { font: 12px system-ui, sans-serif; fill: var(--ink) } .small { font-size: 10px; fill: var(--soft) }
+svg { --paper: #fff; --ink: #1c2530; --soft: #66717d; --lane: #f1f4f7; --down: #8b949e; --apart: #f2c14e; --lease: #4c8bf5;
+--statement: #7b5cc4; --good: #1a8f4c; --bad: #d1242f; --odd: #c2640c }
+@media (prefers-color-scheme: dark) { svg { --paper: #12171d; --ink: #e3e8ee; --soft: #98a4b1; --lane: #1d242c;
+--down: #6b7580; --apart: #8a6a17; --lease: #6ea8ff; --statement: #b59bf0; --good: #4cc47f; --bad: #ff6b70; --odd: #f0a05a } }
+.paper { fill: var(--paper) } .lane { fill: var(--lane) } .down { fill: var(--down); opacity: .75 }
+.apart { fill: var(--apart); opacity: .55 } .lease { fill: var(--lease) } .statement { stroke: var(--statement) }
+.released { stroke: var(--good); stroke-width: 1.5 } .refused { stroke: var(--bad); stroke-width: 1.2 }
+.trouble { fill: var(--odd) } .violation { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 5 3 }
+.wrong { fill: var(--bad); font-weight: 600 } .axis { stroke: var(--soft); opacity: .5 }";
+
+/// From when to when.
+type Span = (u64, u64);
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Statement,
+    Released,
+    Refused,
+    Trouble,
+}
+
+/// What one node's lane shows.
+#[derive(Debug, Default)]
+struct Lane {
+    down: Vec<Span>,
+    apart: Vec<Span>,
+    leases: Vec<Span>,
+    marks: Vec<(u64, Kind, String)>,
+    down_since: Option<u64>,
+    apart_since: Option<u64>,
+}
+
+impl Lane {
+    fn up(&mut self, at: u64) {
+        self.down.extend(self.down_since.take().map(|since| (since, at)));
+    }
+
+    fn fall(&mut self, at: u64) {
+        self.down_since.get_or_insert(at);
+        // Whatever it had in memory is gone.
+        if let Some((_, until)) = self.leases.last_mut() {
+            *until = at.min(*until);
+        }
+    }
+
+    fn reach(&mut self, at: u64, apart: bool) {
+        if apart {
+            self.apart_since.get_or_insert(at);
+        } else {
+            self.apart.extend(self.apart_since.take().map(|since| (since, at)));
+        }
+    }
+
+    /// One bar for as long as there is any lease.
+    fn lease(&mut self, at: u64, until: u64) {
+        match self.leases.last_mut().filter(|(_, end)| *end >= at) {
+            Some((_, end)) => *end = until.max(*end),
+            None => self.leases.push((at, until)),
+        }
+    }
+}
+
+fn lanes(scenario: &Scenario, entries: &[Entry], end: u64) -> Vec<Lane> {
+    let mut lanes: Vec<Lane> = scenario.nodes.iter().map(|_| Lane::default()).collect();
+    for Entry { at, what } in entries {
+        let at = *at;
+        let mut mark = |node: usize, kind: Kind, text: String| {
+            if let Some(lane) = lanes.get_mut(node) {
+                lane.marks.push((at, kind, text));
+            }
+        };
+        match what {
+            What::Statement { node, kind, id } => mark(*node, Kind::Statement, format!("{kind} {id}")),
+            What::Released { node, key } => mark(*node, Kind::Released, format!("releases {key}")),
+            What::Refused { node, key, why } => mark(*node, Kind::Refused, format!("{key}: {why}")),
+            What::Trouble { node, text } => mark(*node, Kind::Trouble, text.clone()),
+            What::Up { node } => lanes.get_mut(*node).into_iter().for_each(|lane| lane.up(at)),
+            What::Down { node, .. } => lanes.get_mut(*node).into_iter().for_each(|lane| lane.fall(at)),
+            What::Lease { node, until, .. } => {
+                lanes.get_mut(*node).into_iter().for_each(|lane| lane.lease(at, *until));
+            }
+            What::Apart { nodes } => {
+                lanes.iter_mut().enumerate().for_each(|(node, lane)| lane.reach(at, nodes.contains(&node)));
+            }
+            What::Act { .. }
+            | What::Events { .. }
+            | What::Note { .. }
+            | What::Contribution { .. }
+            | What::Violation { .. }
+            | What::End { .. }
+            | What::Panic { .. } => {}
+        }
+    }
+    for lane in &mut lanes {
+        lane.up(end);
+        lane.reach(end, false);
+    }
+    lanes
+}
+
+fn escaped(text: &str) -> String {
+    let clean = text.chars().filter(|c| !c.is_control());
+    clean.fold(String::new(), |mut text, c| {
+        match c {
+            '&' => text.push_str("&amp;"),
+            '<' => text.push_str("&lt;"),
+            '>' => text.push_str("&gt;"),
+            '"' => text.push_str("&quot;"),
+            other => text.push(other),
+        }
+        text
+    })
+}
+
+/// A picture under way.
+struct Picture {
+    text: String,
+    end: u64,
+}
+
+impl Picture {
+    fn x(&self, at: u64) -> f64 {
+        LEFT as f64 + WIDTH as f64 * at.min(self.end) as f64 / self.end as f64
+    }
+
+    fn add(&mut self, element: std::fmt::Arguments<'_>) {
+        writeln!(self.text, "{element}").expect("a string takes everything");
+    }
+
+    fn spans(&mut self, class: &str, spans: &[Span], y: u64, height: u64) {
+        for (from, until) in spans {
+            let (x, width) = (self.x(*from), (self.x(*until) - self.x(*from)).max(1.0));
+            self.add(format_args!(
+                r#"<rect class="{class}" x="{x:.1}" y="{y}" width="{width:.1}" height="{height}"/>"#
+            ));
+        }
+    }
+
+    fn tick(&mut self, class: &str, x: f64, from: u64, to: u64, title: &str) {
+        let title = escaped(title);
+        self.add(format_args!(
+            r#"<line class="{class}" x1="{x:.1}" y1="{from}" x2="{x:.1}" y2="{to}"><title>{title}</title></line>"#
+        ));
+    }
+
+    fn diamond(&mut self, x: f64, y: u64, title: &str) {
+        let (y, title) = (y as f64, escaped(title));
+        let (left, right, up, down) = (x - 3.0, x + 3.0, y - 3.0, y + 3.0);
+        self.add(format_args!(
+            r#"<path class="trouble" d="M{left:.1} {y} L{x:.1} {up} L{right:.1} {y} L{x:.1} {down} Z"><title>{title}</title></path>"#
+        ));
+    }
+
+    fn lane(&mut self, name: &str, lane: &Lane, y: u64) {
+        self.add(format_args!(r#"<g class="node"><title>{}</title>"#, escaped(name)));
+        self.add(format_args!(r#"<rect class="lane" x="{LEFT}" y="{y}" width="{WIDTH}" height="{}"/>"#, LANE - 4));
+        self.spans("apart", &lane.apart, y, LANE - 4);
+        self.spans("down", &lane.down, y, LANE - 4);
+        self.spans("lease", &lane.leases, y + LANE - 8, 3);
+        for (at, kind, text) in &lane.marks {
+            let x = self.x(*at);
+            let text = format!("{}.{:03} s, {name}: {text}", at / 1000, at % 1000);
+            match kind {
+                Kind::Statement => self.tick("statement", x, y + 1, y + 6, &text),
+                Kind::Released => self.tick("released", x, y + 6, y + 17, &text),
+                Kind::Refused => self.tick("refused", x, y + 8, y + 14, &text),
+                Kind::Trouble => self.diamond(x, y + 11, &text),
+            }
+        }
+        self.add(format_args!(
+            r#"<text x="{}" y="{}" text-anchor="end">{}</text></g>"#,
+            LEFT - 8,
+            y + 15,
+            escaped(name)
+        ));
+    }
+
+    fn axis(&mut self, bottom: u64) {
+        let step = [1, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 7_200].into_iter();
+        let step = step.map(|seconds| seconds * 1_000).find(|step| self.end / step <= 16).unwrap_or(self.end);
+        for at in (0..=self.end / step).map(|count| count * step) {
+            let x = self.x(at);
+            self.add(format_args!(r#"<line class="axis" x1="{x:.1}" y1="{}" x2="{x:.1}" y2="{bottom}"/>"#, TOP - 6));
+            self.add(format_args!(
+                r#"<text class="small" x="{x:.1}" y="{}" text-anchor="middle">{} s</text>"#,
+                TOP - 10,
+                at / 1000
+            ));
+        }
+    }
+
+    fn legend(&mut self, y: u64) {
+        let entries = [
+            ("down", "down"),
+            ("apart", "reaches less than half"),
+            ("lease", "has leases"),
+            ("statement", "statement first stored"),
+            ("released", "key released"),
+            ("refused", "refused"),
+            ("trouble", "disk, clock or warning"),
+            ("violation", "violation"),
+        ];
+        for (number, (class, words)) in entries.into_iter().enumerate() {
+            let x = LEFT + 150 * number as u64;
+            match class {
+                "statement" | "released" | "refused" | "violation" => {
+                    self.add(format_args!(
+                        r#"<line class="{class}" x1="{}" y1="{}" x2="{}" y2="{}"/>"#,
+                        x + 6,
+                        y - 10,
+                        x + 6,
+                        y + 2
+                    ));
+                }
+                "trouble" => self.diamond(x as f64 + 6.0, y - 4, words),
+                _ => self.add(format_args!(r#"<rect class="{class}" x="{x}" y="{}" width="12" height="10"/>"#, y - 9)),
+            }
+            self.add(format_args!(r#"<text class="small" x="{}" y="{y}">{words}</text>"#, x + 18));
+        }
+    }
+
+    fn violations(&mut self, wrong: &[(u64, &str)], bottom: u64) {
+        for (number, (at, text)) in wrong.iter().enumerate() {
+            let x = self.x(*at);
+            self.tick("violation", x, TOP - 4, bottom, text);
+            if number < TEXTS {
+                let y = bottom + 52 + 16 * number as u64;
+                let line = format!("{}  {}.{:03} s  {text}", number + 1, at / 1000, at % 1000);
+                self.add(format_args!(r#"<text class="wrong" x="{x:.1}" y="{}">{}</text>"#, bottom + 12, number + 1));
+                self.add(format_args!(r#"<text class="wrong" x="{LEFT}" y="{y}">{}</text>"#, escaped(&line)));
+            }
+        }
+        if let Some(more) = wrong.len().checked_sub(TEXTS).filter(|more| *more > 0) {
+            let y = bottom + 52 + 16 * TEXTS as u64;
+            self.add(format_args!(r#"<text class="wrong" x="{LEFT}" y="{y}">and {more} more</text>"#));
+        }
+    }
+}
+
+/// The picture of a run.
+pub fn draw(scenario: &Scenario, entries: &[Entry]) -> String {
+    let end = entries.last().map_or(1, |entry| entry.at).max(1);
+    let lanes = lanes(scenario, entries, end);
+    let wrong: Vec<(u64, &str)> = entries.iter().filter_map(|entry| Some((entry.at, entry.what.wrong()?))).collect();
+    let mut order: Vec<usize> = (0..scenario.nodes.len()).collect();
+    order.sort_by_key(|node| (scenario.nodes[*node].zone.as_str(), *node));
+    let zones = order.chunk_by(|a, b| scenario.nodes[*a].zone == scenario.nodes[*b].zone);
+    let groups: Vec<&[usize]> = zones.collect();
+    let bottom = TOP + LANE * order.len() as u64 + GAP * groups.len() as u64;
+    let height = bottom + 60 + 16 * wrong.len().min(TEXTS + 1) as u64;
+    let width = LEFT + WIDTH + 30;
+    let mut picture = Picture { text: String::new(), end };
+    picture.add(format_args!(
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">"#
+    ));
+    picture.add(format_args!("<title>seed {}</title>\n<style>{STYLE}</style>", scenario.seed));
+    picture.add(format_args!(r#"<rect class="paper" width="{width}" height="{height}"/>"#));
+    let lying = if scenario.liars.is_empty() { "" } else { ", * lies" };
+    let head = format!("seed {}, {} nodes{lying}", scenario.seed, scenario.nodes.len());
+    picture.add(format_args!(r#"<text x="8" y="18">{head}</text>"#));
+    picture.axis(bottom);
+    let mut y = TOP;
+    for group in groups {
+        let zone = escaped(&scenario.nodes[group[0]].zone);
+        picture.add(format_args!(r#"<text class="small" x="8" y="{}">{zone}</text>"#, y + 15));
+        for node in group {
+            let name = format!("n{}{}", node + 1, if scenario.liars.contains(node) { "*" } else { "" });
+            picture.lane(&name, &lanes[*node], y);
+            y += LANE;
+        }
+        y += GAP;
+    }
+    picture.violations(&wrong, bottom);
+    picture.legend(bottom + 32);
+    picture.add(format_args!("</svg>"));
+    picture.text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Pins;
+
+    /// Every tag is closed in order and every `&` begins an entity.
+    fn well_formed(text: &str) {
+        let mut open = Vec::new();
+        let mut rest = text;
+        while let Some(start) = rest.find('<') {
+            let end = start + rest[start..].find('>').expect("a tag that ends");
+            let tag = &rest[start + 1..end];
+            assert!(!tag.contains('<') && tag.matches('"').count() % 2 == 0, "{tag}");
+            let name = tag.split_whitespace().next().expect("a name");
+            match name.strip_prefix('/') {
+                Some(name) => assert_eq!(open.pop(), Some(name)),
+                None if tag.ends_with('/') => {}
+                None => open.push(name),
+            }
+            rest = &rest[end + 1..];
+        }
+        assert_eq!(open, Vec::<&str>::new());
+        let entity = |text: &str| ["amp;", "lt;", "gt;", "quot;"].iter().any(|known| text.starts_with(known));
+        assert!(text.split('&').skip(1).all(entity));
+    }
+
+    fn entry(at: u64, what: What) -> Entry {
+        Entry { at, what }
+    }
+
+    #[test]
+    fn a_picture_is_well_formed_and_has_a_lane_for_every_node() {
+        let scenario = Scenario::draw(5, &Pins::default());
+        let apart = |nodes: &[usize]| What::Apart { nodes: nodes.iter().copied().collect() };
+        let entries = [
+            entry(10, What::Down { node: 0, boundary: "Idle".into() }),
+            entry(20, What::Lease { node: 1, keyring: "kr".into(), until: 70 }),
+            entry(30, apart(&[1])),
+            entry(40, What::Refused { node: 1, key: "key".into(), why: "a < b & \"c\"\u{1b}".into() }),
+            entry(50, What::Trouble { node: 99, text: "a node that is not there".into() }),
+            entry(60, What::Violation { text: "I4: <wrong>".into() }),
+            entry(90, What::End { events: 1, hash: "00".into() }),
+        ];
+        let text = draw(&scenario, &entries);
+        well_formed(&text);
+        assert_eq!(text.matches(r#"<g class="node">"#).count(), scenario.nodes.len());
+        assert!(text.contains("a &lt; b &amp; &quot;c&quot;") && text.contains("I4: &lt;wrong&gt;"));
+        // The one that never came back is down to the end, and the one cut off likewise.
+        assert_eq!(text.matches(r#"<rect class="down""#).count(), 2, "one of them in the legend");
+        assert_eq!(text.matches(r#"<rect class="apart""#).count(), 2, "one of them in the legend");
+    }
+
+    #[test]
+    fn a_lease_ends_with_the_run_of_its_node_and_renewals_are_one_bar() {
+        let mut lane = Lane::default();
+        lane.lease(10, 50);
+        lane.lease(40, 90);
+        lane.fall(60);
+        lane.up(70);
+        lane.lease(80, 100);
+        assert_eq!(lane.leases, [(10, 60), (80, 100)]);
+        assert_eq!(lane.down, [(60, 70)]);
+    }
+
+    #[test]
+    fn a_run_without_entries_is_a_picture_too() {
+        well_formed(&draw(&Scenario::draw(5, &Pins::default()), &[]));
+    }
+}
