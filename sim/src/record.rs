@@ -77,6 +77,13 @@ pub enum What {
         /// In words.
         text: String,
     },
+    /// A node's machine stands still from now on, or goes on.
+    Still {
+        /// The node's place.
+        node: usize,
+        /// Whether it stands still.
+        still: bool,
+    },
     /// From now on these nodes reach less than half of the others, there and back.
     Apart {
         /// The nodes' places.
@@ -147,11 +154,12 @@ pub(crate) struct Recorder {
     statements: BTreeSet<StatementId>,
     asked: BTreeMap<Handle, KeyId>,
     apart: BTreeSet<usize>,
+    still: BTreeSet<usize>,
 }
 
 impl Recorder {
     pub(crate) fn new(to: Sender<Entry>) -> Self {
-        Self { to, statements: BTreeSet::new(), asked: BTreeMap::new(), apart: BTreeSet::new() }
+        Self { to, statements: BTreeSet::new(), asked: BTreeMap::new(), apart: BTreeSet::new(), still: BTreeSet::new() }
     }
 
     /// Passes something on. Whether anybody still listens is no matter of the run.
@@ -172,7 +180,13 @@ impl Recorder {
             Seen::RolledBack { node } => {
                 What::Trouble { node: *node, text: "an older copy of its disk is put in".to_owned() }
             }
-            Seen::Clock { node, what } => What::Trouble { node: *node, text: (*what).to_owned() },
+            Seen::Cloned { node, twin } => {
+                let text = format!("a second machine runs under its identity: n{}", twin + 1);
+                What::Trouble { node: *node, text }
+            }
+            Seen::Clock { node, what } | Seen::Disk { node, what } => {
+                What::Trouble { node: *node, text: (*what).to_owned() }
+            }
             Seen::Warned { node, what } => What::Trouble { node: *node, text: format!("warns: {what}") },
             Seen::LeaseHeld { node, now, keyring, expires, .. } => What::Lease {
                 node: *node,
@@ -205,6 +219,14 @@ impl Recorder {
             | Seen::Decided { .. } => return,
         };
         self.tell(at, what);
+    }
+
+    /// Looks whether a node's machine stands still.
+    pub(crate) fn stands(&mut self, at: u64, node: usize, still: bool) {
+        let changed = if still { self.still.insert(node) } else { self.still.remove(&node) };
+        if changed {
+            self.tell(at, What::Still { node, still });
+        }
     }
 
     /// Looks which nodes the network keeps apart from most others.

@@ -13,7 +13,13 @@ use crate::scenario::Scenario;
 /// Writes the timeline of a run, a line for everything that happened.
 pub fn timeline(scenario: &Scenario, entries: &[Entry], out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{scenario}\n")?;
+    let mut before = None;
     for Entry { at, what } in entries {
+        // What befalls a machine or a disk is an entry of its own and a line of the run's own timeline.
+        let told = before.replace(what);
+        if matches!((told, what), (Some(What::Trouble { text: a, .. }), What::Note { text: b, .. }) if a == b) {
+            continue;
+        }
         if let Some((who, line)) = words(what) {
             writeln!(out, "{:>8}.{:03}  {who:<5} {line}", at / 1000, at % 1000)?;
         }
@@ -26,7 +32,7 @@ pub fn words(what: &What) -> Option<(String, String)> {
     let at = |node: &usize, line: String| Some((format!("n{}", node + 1), line));
     let world = |line: String| Some((String::new(), line));
     match what {
-        What::Act { .. } | What::Events { .. } => None,
+        What::Act { .. } | What::Events { .. } | What::Still { .. } => None,
         What::Note { act: Some(number), text } => Some((format!("#{number}"), text.clone())),
         // These come as entries of their own, with more in them.
         What::Note { act: None, text } if text.starts_with("VIOLATION ") || text.ends_with(" crashed") => None,

@@ -18,12 +18,12 @@ const TEXTS: usize = 12;
 
 const STYLE: &str = "\
 text { font: 12px system-ui, sans-serif; fill: var(--ink) } .small { font-size: 10px; fill: var(--soft) }
-svg { --paper: #fff; --ink: #1c2530; --soft: #66717d; --lane: #f1f4f7; --down: #8b949e; --apart: #f2c14e; --lease: #4c8bf5;
+svg { --paper: #fff; --ink: #1c2530; --soft: #66717d; --lane: #f1f4f7; --down: #8b949e; --still: #5bb5c5; --apart: #f2c14e; --lease: #4c8bf5;
 --statement: #7b5cc4; --good: #1a8f4c; --bad: #d1242f; --odd: #c2640c }
 @media (prefers-color-scheme: dark) { svg { --paper: #12171d; --ink: #e3e8ee; --soft: #98a4b1; --lane: #1d242c;
---down: #6b7580; --apart: #8a6a17; --lease: #6ea8ff; --statement: #b59bf0; --good: #4cc47f; --bad: #ff6b70; --odd: #f0a05a } }
+--down: #6b7580; --still: #2f7c8a; --apart: #8a6a17; --lease: #6ea8ff; --statement: #b59bf0; --good: #4cc47f; --bad: #ff6b70; --odd: #f0a05a } }
 .paper { fill: var(--paper) } .lane { fill: var(--lane) } .down { fill: var(--down); opacity: .75 }
-.apart { fill: var(--apart); opacity: .55 } .lease { fill: var(--lease) } .statement { stroke: var(--statement) }
+.still { fill: var(--still); opacity: .7 } .apart { fill: var(--apart); opacity: .55 } .lease { fill: var(--lease) } .statement { stroke: var(--statement) }
 .released { stroke: var(--good); stroke-width: 1.5 } .refused { stroke: var(--bad); stroke-width: 1.2 }
 .trouble { fill: var(--odd) } .violation { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 5 3 }
 .wrong { fill: var(--bad); font-weight: 600 } .axis { stroke: var(--soft); opacity: .5 }";
@@ -44,10 +44,12 @@ enum Kind {
 struct Lane {
     down: Vec<Span>,
     apart: Vec<Span>,
+    still: Vec<Span>,
     leases: Vec<Span>,
     marks: Vec<(u64, Kind, String)>,
     down_since: Option<u64>,
     apart_since: Option<u64>,
+    still_since: Option<u64>,
 }
 
 impl Lane {
@@ -57,9 +59,18 @@ impl Lane {
 
     fn fall(&mut self, at: u64) {
         self.down_since.get_or_insert(at);
+        self.stand(at, false);
         // Whatever it had in memory is gone.
         if let Some((_, until)) = self.leases.last_mut() {
             *until = at.min(*until);
+        }
+    }
+
+    fn stand(&mut self, at: u64, still: bool) {
+        if still {
+            self.still_since.get_or_insert(at);
+        } else {
+            self.still.extend(self.still_since.take().map(|since| (since, at)));
         }
     }
 
@@ -81,7 +92,11 @@ impl Lane {
 }
 
 fn lanes(scenario: &Scenario, entries: &[Entry], end: u64) -> Vec<Lane> {
-    let mut lanes: Vec<Lane> = scenario.nodes.iter().map(|_| Lane::default()).collect();
+    // Machines beyond the scenario's nodes are copies of some of them.
+    let copies =
+        entries.iter().filter_map(|entry| if let What::Up { node } = entry.what { Some(node + 1) } else { None });
+    let count = copies.max().unwrap_or_default().max(scenario.nodes.len());
+    let mut lanes: Vec<Lane> = (0..count).map(|_| Lane::default()).collect();
     for Entry { at, what } in entries {
         let at = *at;
         let mut mark = |node: usize, kind: Kind, text: String| {
@@ -99,6 +114,7 @@ fn lanes(scenario: &Scenario, entries: &[Entry], end: u64) -> Vec<Lane> {
             What::Lease { node, until, .. } => {
                 lanes.get_mut(*node).into_iter().for_each(|lane| lane.lease(at, *until));
             }
+            What::Still { node, still } => lanes.get_mut(*node).into_iter().for_each(|lane| lane.stand(at, *still)),
             What::Apart { nodes } => {
                 lanes.iter_mut().enumerate().for_each(|(node, lane)| lane.reach(at, nodes.contains(&node)));
             }
@@ -114,6 +130,7 @@ fn lanes(scenario: &Scenario, entries: &[Entry], end: u64) -> Vec<Lane> {
     for lane in &mut lanes {
         lane.up(end);
         lane.reach(end, false);
+        lane.stand(end, false);
     }
     lanes
 }
@@ -175,6 +192,7 @@ impl Picture {
         self.add(format_args!(r#"<g class="node"><title>{}</title>"#, escaped(name)));
         self.add(format_args!(r#"<rect class="lane" x="{LEFT}" y="{y}" width="{WIDTH}" height="{}"/>"#, LANE - 4));
         self.spans("apart", &lane.apart, y, LANE - 4);
+        self.spans("still", &lane.still, y, LANE - 4);
         self.spans("down", &lane.down, y, LANE - 4);
         self.spans("lease", &lane.leases, y + LANE - 8, 3);
         for (at, kind, text) in &lane.marks {
@@ -213,6 +231,7 @@ impl Picture {
         let entries = [
             ("down", "down"),
             ("apart", "reaches less than half"),
+            ("still", "stands still"),
             ("lease", "has leases"),
             ("statement", "statement first stored"),
             ("released", "key released"),
@@ -221,7 +240,7 @@ impl Picture {
             ("violation", "violation"),
         ];
         for (number, (class, words)) in entries.into_iter().enumerate() {
-            let x = LEFT + 150 * number as u64;
+            let x = LEFT + 136 * number as u64;
             match class {
                 "statement" | "released" | "refused" | "violation" => {
                     self.add(format_args!(
@@ -262,10 +281,10 @@ pub fn draw(scenario: &Scenario, entries: &[Entry]) -> String {
     let end = entries.last().map_or(1, |entry| entry.at).max(1);
     let lanes = lanes(scenario, entries, end);
     let wrong: Vec<(u64, &str)> = entries.iter().filter_map(|entry| Some((entry.at, entry.what.wrong()?))).collect();
-    let mut order: Vec<usize> = (0..scenario.nodes.len()).collect();
-    order.sort_by_key(|node| (scenario.nodes[*node].zone.as_str(), *node));
-    let zones = order.chunk_by(|a, b| scenario.nodes[*a].zone == scenario.nodes[*b].zone);
-    let groups: Vec<&[usize]> = zones.collect();
+    let zone = |node: &usize| scenario.nodes.get(*node).map_or("copies", |spot| spot.zone.as_str());
+    let mut order: Vec<usize> = (0..lanes.len()).collect();
+    order.sort_by_key(|node| (zone(node), *node));
+    let groups: Vec<&[usize]> = order.chunk_by(|a, b| zone(a) == zone(b)).collect();
     let bottom = TOP + LANE * order.len() as u64 + GAP * groups.len() as u64;
     let height = bottom + 60 + 16 * wrong.len().min(TEXTS + 1) as u64;
     let width = LEFT + WIDTH + 30;
@@ -281,8 +300,8 @@ pub fn draw(scenario: &Scenario, entries: &[Entry]) -> String {
     picture.axis(bottom);
     let mut y = TOP;
     for group in groups {
-        let zone = escaped(&scenario.nodes[group[0]].zone);
-        picture.add(format_args!(r#"<text class="small" x="8" y="{}">{zone}</text>"#, y + 15));
+        let name = escaped(zone(&group[0]));
+        picture.add(format_args!(r#"<text class="small" x="8" y="{}">{name}</text>"#, y + 15));
         for node in group {
             let name = format!("n{}{}", node + 1, if scenario.liars.contains(node) { "*" } else { "" });
             picture.lane(&name, &lanes[*node], y);
@@ -308,7 +327,7 @@ mod tests {
         while let Some(start) = rest.find('<') {
             let end = start + rest[start..].find('>').expect("a tag that ends");
             let tag = &rest[start + 1..end];
-            assert!(!tag.contains('<') && tag.matches('"').count() % 2 == 0, "{tag}");
+            assert!(!tag.contains('<') && tag.matches('"').count().is_multiple_of(2), "{tag}");
             let name = tag.split_whitespace().next().expect("a name");
             match name.strip_prefix('/') {
                 Some(name) => assert_eq!(open.pop(), Some(name)),

@@ -338,6 +338,9 @@ impl World {
             if matches!(seen, Seen::Network { .. }) {
                 recorder.look(self.at, &self.network, self.nodes.len());
             }
+            if let Seen::Clock { node, .. } = seen {
+                recorder.stands(self.at, node, self.nodes[node].is_paused());
+            }
         }
         for wrong in wrong {
             self.violation(wrong);
