@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use data_encoding::BASE64;
 use keymesh_custody::{Capsule, CombineError, Offer, Partial, Ristretto, combine};
 use keymesh_mesh::custody::message::{CustodyMessage, SealedPart, Verdict};
 use keymesh_mesh::evidence::Evidence;
@@ -56,6 +57,27 @@ impl Instance {
             Self::A2 => include_bytes!("../vectors/a2.pkcs7"),
             Self::A3 => include_bytes!("../vectors/a3.pkcs7"),
             Self::B1 => include_bytes!("../vectors/b1.pkcs7"),
+        }
+    }
+
+    /// Its document with another zone in it, which its signature does not cover.
+    ///
+    /// # Panics
+    /// If the vector holds no zone.
+    pub fn forged(self) -> Vec<u8> {
+        let lines: Vec<u8> = self.document().iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        let mut bytes = BASE64.decode(&lines).expect("vectors are base64");
+        let zone = b"\"eu-west-1";
+        let place = bytes.windows(zone.len()).position(|window| window == zone).expect("a zone") + zone.len();
+        bytes[place] = if bytes[place] == b'a' { b'b' } else { b'a' };
+        BASE64.encode(&bytes).into_bytes()
+    }
+
+    /// The zone it was launched in, as votes name it.
+    pub fn zone(self) -> &'static str {
+        match self {
+            Self::A1 | Self::A2 | Self::A3 => "aws/eu-west-1a",
+            Self::B1 => "aws/eu-west-1b",
         }
     }
 
@@ -202,10 +224,23 @@ impl World {
         ticket: &Verified<Ticket>,
         bearer: Option<&Identity>,
     ) -> Handle {
+        self.enrol_showing(node, tenant, agent, ticket, bearer, agent.instance.document().to_vec())
+    }
+
+    /// As [`World::enrol_with`], showing any document.
+    pub fn enrol_showing(
+        &mut self,
+        node: usize,
+        tenant: TenantId,
+        agent: &Agent,
+        ticket: &Verified<Ticket>,
+        bearer: Option<&Identity>,
+        pkcs7: Vec<u8>,
+    ) -> Handle {
         self.plant_identity("an agent's", &agent.identity);
         let issued = Wall(EPOCH + self.at());
         let request = request_id(&mut self.rng);
-        let evidence = Evidence::AwsIid { pkcs7: agent.instance.document().to_vec() };
+        let evidence = Evidence::AwsIid { pkcs7 };
         let voucher = bearer.map(|bearer| {
             let (ticket, agent) = (ticket.nonce, agent.id());
             let voucher = Voucher { suite: Suite::V1, bearer: bearer.principal(), tenant, ticket, agent };

@@ -77,6 +77,7 @@ impl Coverage {
             | Seen::Clock { .. }
             | Seen::Disk { .. }
             | Seen::Decided { .. }
+            | Seen::Spread { .. }
             | Seen::Warned { .. } => {}
         }
     }

@@ -43,7 +43,12 @@ impl Signer {
 
     /// A signed statement after `parents`.
     pub fn sign(&self, document: Option<DocumentId>, parents: Vec<StatementId>, at: u64, body: &Body) -> Checked {
-        Checked::sign(body, document, parents, Wall(EPOCH + at), &self.identity).expect("a body within its limits")
+        self.sign_at(document, parents, Wall(EPOCH + at), body)
+    }
+
+    /// As [`Signer::sign`], at a time that the signer's clock shows.
+    fn sign_at(&self, document: Option<DocumentId>, parents: Vec<StatementId>, time: Wall, body: &Body) -> Checked {
+        Checked::sign(body, document, parents, time, &self.identity).expect("a body within its limits")
     }
 }
 
@@ -56,13 +61,25 @@ impl World {
 
     /// Statements by which `signers` together say `body`: the first proposes, the others endorse.
     pub fn together(&self, node: usize, document: DocumentId, signers: &[&Signer], body: &Body) -> Vec<Checked> {
+        self.together_at(node, document, signers, Wall(EPOCH + self.at()), body)
+    }
+
+    /// As [`World::together`], at a time that the signers' clocks show.
+    pub fn together_at(
+        &self,
+        node: usize,
+        document: DocumentId,
+        signers: &[&Signer],
+        time: Wall,
+        body: &Body,
+    ) -> Vec<Checked> {
         let Some((first, others)) = signers.split_first() else { return Vec::new() };
-        let proposal = first.sign(Some(document), self.heads(node, document), self.at(), body);
+        let proposal = first.sign_at(Some(document), self.heads(node, document), time, body);
         let endorsement = Body::Endorse(proposal.id());
         let parents = vec![proposal.id()];
         let mut statements = vec![proposal];
         for other in others {
-            statements.push(other.sign(Some(document), parents.clone(), self.at(), &endorsement));
+            statements.push(other.sign_at(Some(document), parents.clone(), time, &endorsement));
         }
         statements
     }

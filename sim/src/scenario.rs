@@ -31,6 +31,14 @@ pub struct CommitteePlan {
     pub faults: u8,
 }
 
+impl CommitteePlan {
+    /// How many honest members have to run for everything: to open, to fix enrolments, to put denials in effect.
+    pub(crate) fn needed(&self) -> usize {
+        let (n, t, f) = (self.members.len(), usize::from(self.threshold), usize::from(self.faults));
+        t.max(n - t + 1 + f).max((n + f) / 2 + 1)
+    }
+}
+
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TenantPlan {

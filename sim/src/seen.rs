@@ -205,6 +205,15 @@ pub enum Seen<'a> {
         /// When it ends, on the lessee's boot clock.
         expires: Boot,
     },
+    /// A frame of the spread channel left a node.
+    Spread {
+        /// The sender's place.
+        from: usize,
+        /// To whom.
+        to: NodeId,
+        /// Its bytes.
+        frame: &'a [u8],
+    },
     /// A node warned its operators.
     Warned {
         /// The node's place.

@@ -3,7 +3,8 @@
 //! - `releases`: I2, I4, I5 by the oracle, I7, and that leases end;
 //! - `revocations`: I6;
 //! - `durability`: I8;
-//! - `identity`: I9;
+//! - `identity`: I9, and that votes are for what evidence shows (I2);
+//! - `placement`: I2, that tenants lie only where they are placed;
 //! - `agree`: I2 and I3, the product's state against the oracle's;
 //! - `tally`: no check, but how often what makes them hard came about.
 //!
@@ -12,6 +13,7 @@
 pub mod agree;
 mod durability;
 mod identity;
+mod placement;
 mod releases;
 mod revocations;
 mod tally;
@@ -63,6 +65,7 @@ pub struct Checks {
     liars: BTreeSet<usize>,
     durability: durability::Durability,
     identity: identity::Identity,
+    placement: placement::Placement,
     releases: releases::Releases,
     revocations: revocations::Revocations,
     digests: agree::Digests,
@@ -102,6 +105,7 @@ impl Checks {
         if new {
             self.durability.stored(&mut look, statement);
         }
+        self.placement.stored(statement);
         self.identity.stored(&mut look, node, statement, new);
         self.revocations.stored(&mut look, node, statement);
         look.wrong
@@ -112,6 +116,7 @@ impl Checks {
         let mut look = Look { at, model, liars: &self.liars, coverage, wrong: Vec::new() };
         self.durability.see(&mut look, seen);
         self.identity.see(seen);
+        self.placement.see(&mut look, seen);
         self.releases.see(&mut look, seen);
         self.revocations.see(&mut look, seen, &self.releases);
         look.wrong

@@ -20,6 +20,7 @@ impl Run {
             3..=6 => self.ask_blind(tenant),
             7 => self.replay(tenant),
             8 => self.release_unknown(tenant),
+            9 => self.enrol_forged(tenant),
             _ => self.release(tenant),
         }
     }
@@ -90,6 +91,19 @@ impl Run {
         self.count("enrolments of copies");
     }
 
+    /// A machine shows a document whose zone it altered, with a ticket that is good.
+    fn enrol_forged(&mut self, tenant: usize) {
+        let Some(node) = self.holder(tenant) else { return };
+        let instance = Instance::ALL[self.place(Instance::ALL.len())];
+        let agent = Agent::new(instance, &mut self.world.rng);
+        let tenancy = &self.tenants[tenant];
+        let ticket = self.world.ticket(tenancy.id, agent.id(), instance, &tenancy.launcher);
+        let document = instance.forged();
+        let handle = self.world.enrol_showing(node, tenancy.id, &agent, &ticket, None, document);
+        self.wait(handle, What::Enrolment);
+        self.count("enrolments with forged evidence");
+    }
+
     fn asked_key(&mut self, tenant: usize, leased: bool) -> Option<KeyId> {
         let keys: Vec<KeyId> =
             self.tenants[tenant].keys.iter().filter(|known| known.leased == leased).map(|known| known.key).collect();
@@ -148,7 +162,8 @@ impl Run {
 
     /// Somebody who recorded an old signed request shows it again at another node.
     fn replay(&mut self, tenant: usize) {
-        let (Some(node), Some(old)) = (self.holder(tenant), self.tenants[tenant].questions.pop()) else { return };
+        let Some(node) = self.holder(tenant).filter(|_| !self.tenants[tenant].questions.is_empty()) else { return };
+        let old = self.tenants[tenant].questions.remove(0);
         self.world.did(|| format!("an old request {:?} is shown again at n{}", old.request, node + 1));
         let message = CustodyMessage::QuorumAsk(old.signed.bytes().to_vec());
         let custodians = self.world.custodians(node, old.tenant);

@@ -69,8 +69,8 @@ impl Run {
 
     fn said(&mut self, kind: &'static str, node: usize, result: Result<(), WireError>, then: Then) {
         match result {
-            Ok(()) if kind == "without a right" => {
-                self.world.violation(format!("I2: n{} takes what was said without a right", node + 1));
+            Ok(()) if matches!(kind, "without a right" | "forged") => {
+                self.world.violation(format!("I2: n{} takes what was said {kind}", node + 1));
             }
             Ok(()) => {
                 self.count(format!("said {kind}"));
@@ -88,7 +88,8 @@ impl Run {
             Err(error) => {
                 let code = error.code;
                 self.count(format!("refused to say: {code:?}"));
-                if matches!(code, Code::Malformed | Code::StatementInvalid | Code::Internal) {
+                let hostile = kind == "forged";
+                if matches!(code, Code::Malformed | Code::StatementInvalid | Code::Internal) && !hostile {
                     self.world.violation(format!("n{} does not take {kind}: {error}", node + 1));
                 }
             }

@@ -4,9 +4,10 @@
 //! the act that brings it about, and fails when one has none. Nobody waits for anybody: an act hands something in and
 //! goes; what comes of it is looked at when it comes.
 //!
-//! To add to it: what people say belongs into `people`, what agents ask into `agents`, what breaks into `faults`, and how
+//! To add to it: what people say belongs into `people`, what they say without a right to it into `abuse`, what agents ask into `agents`, what breaks into `faults`, and how
 //! a scenario is set up and how all comes right in the end into `stage`.
 
+mod abuse;
 mod agents;
 mod faults;
 mod look;
@@ -14,17 +15,18 @@ mod people;
 mod stage;
 mod words;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keymesh_mesh::state::TenantState;
 use keymesh_wire::envelope::Verified;
-use keymesh_wire::ids::{DocumentId, KeyId, KeyringId, MeshId, NamespaceId, RootId, TenantId};
+use keymesh_wire::ids::{DocumentId, KeyId, KeyringId, MeshId, NamespaceId, RootId, StatementId, TenantId};
 use keymesh_wire::ticket::Ticket;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use crate::agents::{Agent, Question};
 use crate::draw;
+use crate::liar::Lie;
 use crate::people::Signer;
 use crate::scenario::{Scenario, TenantPlan};
 use crate::world::{Handle, World};
@@ -65,6 +67,10 @@ pub(crate) struct Tenancy {
     pub(crate) agents: Vec<Agent>,
     pub(crate) tickets: Vec<Verified<Ticket>>,
     pub(crate) questions: Vec<Question>,
+    /// Nodes that people proposed to take the tenant from.
+    pub(crate) displaced: BTreeSet<usize>,
+    /// The newest statements that somebody saw some time ago.
+    pub(crate) remembered: Vec<StatementId>,
 }
 
 impl Tenancy {
@@ -139,6 +145,10 @@ pub(crate) struct Run {
     pub(crate) waiting: Vec<Waiting>,
     /// Nodes that were not admitted yet.
     pub(crate) outside: BTreeSet<usize>,
+    /// Nodes whose disks lost shares or came back from older times.
+    pub(crate) spoiled: BTreeSet<usize>,
+    /// By how much wall clocks jumped.
+    pub(crate) jumped: BTreeMap<usize, i64>,
 }
 
 impl Run {
@@ -198,6 +208,10 @@ impl Run {
 
     /// All acts of the scenario, with the pauses between them.
     pub(crate) fn acts(&mut self) {
+        let mut rng = self.stream(u64::from(u32::MAX) - 1);
+        for liar in self.scenario.liars.clone() {
+            self.world.corrupt(liar, Lie::draw(&mut rng));
+        }
         let end = self.world.at() + self.scenario.span;
         for number in 0.. {
             let pause = pause(&self.scenario, number);

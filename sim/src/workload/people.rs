@@ -6,24 +6,34 @@ use keymesh_wire::body::{
 };
 use keymesh_wire::ids::{BlobHash, KeyId, StatementId};
 use keymesh_wire::statement::Checked;
+use keymesh_wire::time::Wall;
 use rand_core::Rng;
 use sha2::{Digest, Sha256};
 
-use super::{KnownKey, KnownKeyring, Run, Then, Waiting, What};
+use super::{KnownKey, KnownKeyring, Run, Tenancy, Then, Waiting, What};
 use crate::agents::evidence_root;
 use crate::draw;
 use crate::ground::POLICY;
+use crate::node::EPOCH;
 use crate::people::{Maker, Signer};
 
+/// A policy that permits like the usual one and whose second half cannot be evaluated, which forbids everything.
+pub(crate) const FAULTY: &str = r#"permit(principal, action, resource)
+when { context.zone == "aws/eu-west-1a" && context.launched_by == "deploy" };
+forbid(principal, action, resource)
+when { 9223372036854775807 + context.pending > 0 };"#;
 /// A policy under which nothing is released.
 pub(crate) const CLOSED: &str = "forbid(principal, action, resource);";
-const NAMES: [&str; 4] = ["prod", "dev", "data", "logs"];
+pub(super) const NAMES: [&str; 4] = ["prod", "dev", "data", "logs"];
 
 impl Run {
     /// Somebody of a tenant, or of the mesh, does something.
     pub(super) fn people(&mut self, tenant: usize) {
         let Some(node) = self.holder(tenant) else { return };
-        match self.place(34) {
+        if self.scenario.bribed && tenant == 0 && draw::chance(&mut self.world.rng, 80) {
+            return self.bribe(tenant, node);
+        }
+        match self.place(41) {
             0..=2 => self.create_keyring(tenant, node, true),
             3 => self.create_keyring(tenant, node, false),
             4..=8 => self.create_key(tenant, node),
@@ -41,14 +51,21 @@ impl Run {
             29 => self.placement(tenant, node),
             30 => self.propose_root(tenant, node),
             31 | 32 => self.operate(),
-            _ => self.cross(tenant, node),
+            33 => self.cross(tenant, node),
+            34 => self.backdate(tenant, node),
+            35 => self.endorse_without_right(tenant, node),
+            36 => self.destroy_yesterday(tenant, node),
+            37 => self.forge(tenant, node),
+            38 => self.remember(tenant, node),
+            39 => self.overreach(tenant, node),
+            _ => self.revoke_and_ask(tenant, node),
         }
     }
 
     /// An admin, now and then one that may not act any more.
     fn admin(&mut self, tenant: usize, node: usize) -> usize {
         let count = self.tenants[tenant].admins.len();
-        if draw::chance(&mut self.world.rng, 100) {
+        if draw::chance(&mut self.world.rng, 150) {
             return self.place(count);
         }
         let able = |run: &Self, admin: &usize| {
@@ -92,6 +109,7 @@ impl Run {
                 | Body::PlaceNode(_)
                 | Body::DisplaceNode(_)
                 | Body::ProposeRoot(_)
+                | Body::SetKeyState(KeyStateChange { state: KeyState::Destroyed, .. })
         );
         let together = guarded && draw::chance(&mut self.world.rng, 600);
         let tenancy = &self.tenants[tenant];
@@ -270,10 +288,15 @@ impl Run {
     }
 
     fn policy(&mut self, tenant: usize, node: usize) {
-        let keyring = self.keyring_at(tenant, node);
-        // The tenant's own policy stays as it is, so that somebody can be served in the end.
-        let Some(keyring) = keyring else { return };
-        let text = [POLICY, CLOSED][self.place(2)].to_owned();
+        // The tenant's own policy stays as it is, so that somebody can be served in the end; and few keyrings have one of
+        // their own, so that two people now and then set it at once.
+        let first = self.tenants[tenant].keyrings.iter().skip(1).take(2);
+        let first: Vec<KnownKeyring> = first.copied().collect();
+        if first.is_empty() {
+            return;
+        }
+        let keyring = first[self.place(first.len())];
+        let text = [POLICY, POLICY, CLOSED, FAULTY][self.place(4)].to_owned();
         let body = Body::SetPolicy(NewPolicy { scope: Scope::Keyring(keyring.id), text });
         self.say(tenant, node, &body, Vec::new(), Then::Nothing);
     }
@@ -339,17 +362,19 @@ impl Run {
         self.say(tenant, node, &Body::Endorse(target), Vec::new(), Then::Nothing);
     }
 
-    /// A node without shares gets the tenant, or loses it.
+    /// A node gets the tenant, or loses it. A custodian loses it only where enough of its committee are left.
     fn placement(&mut self, tenant: usize, node: usize) {
-        let plan = &self.tenants[tenant].plan;
-        let custodian = |place: &usize| plan.committees.iter().any(|committee| committee.members.contains(place));
-        let free: Vec<usize> = (1..self.world.size()).filter(|place| !custodian(place)).collect();
+        let spared = |place: &usize| self.may_go(tenant, *place);
+        let free: Vec<usize> = (1..self.world.size()).filter(spared).collect();
         if free.is_empty() {
             return;
         }
         let place = free[self.place(free.len())];
         let body = match self.place(3) {
-            0 => Body::DisplaceNode(self.world.node(place).id()),
+            0 => {
+                self.tenants[tenant].displaced.insert(place);
+                Body::DisplaceNode(self.world.node(place).id())
+            }
             _ => {
                 let lessee = self.place(4) > 0;
                 Body::PlaceNode(Placement { lessee, ..self.world.node(place).placement() })
@@ -410,28 +435,47 @@ impl Run {
         }
     }
 
-    /// People without a right to it say something: an operator of the mesh, another tenant's admin, an agent.
-    fn cross(&mut self, tenant: usize, node: usize) {
-        let document = self.tenants[tenant].document();
-        let body = match self.place(4) {
-            0 => Body::Revoke(Revocation {
-                subject: Subject::Agent(self.tenants[tenant].agents[0].id()),
-                reason: "because".into(),
-            }),
-            1 => Body::AddAdmin(self.founders[0].person()),
-            2 => Body::PlaceNode(self.world.node(0).placement()),
-            _ => {
-                Body::SetPolicy(NewPolicy { scope: Scope::Tenant, text: "permit(principal, action, resource);".into() })
+    /// Whether a tenant can do without a node.
+    fn may_go(&self, tenant: usize, place: usize) -> bool {
+        let Tenancy { plan, displaced, .. } = &self.tenants[tenant];
+        plan.committees.iter().filter(|committee| committee.members.contains(&place)).all(|committee| {
+            let gone = |member: &&usize| {
+                **member == place
+                    || displaced.contains(member)
+                    || self.spoiled.contains(member)
+                    || self.scenario.liars.contains(member)
+            };
+            committee.members.iter().filter(|member| !gone(member)).count() >= committee.needed()
+        })
+    }
+
+    /// Admins agreed yesterday that a key is destroyed, and hand that in today: its delay is over when it comes.
+    fn destroy_yesterday(&mut self, tenant: usize, node: usize) {
+        // The first key of each class stays, so that somebody can be served in the end.
+        let Some(known) = self.tenants[tenant].keys.get(4).cloned() else { return };
+        if self.state(node, tenant).is_none_or(|state| !state.keys.contains_key(&known.key)) {
+            return;
+        }
+        let change = KeyStateChange { key: known.key, keyring: known.keyring, state: KeyState::Destroyed };
+        let body = Body::SetKeyState(change);
+        let tenancy = &self.tenants[tenant];
+        let signers: Vec<&Signer> = tenancy.admins.iter().collect();
+        let yesterday = EPOCH + self.world.at() - 25 * 3_600_000;
+        let statements = self.world.together_at(node, tenancy.document(), &signers, Wall(yesterday), &body);
+        self.hand_in(node, &statements, Vec::new(), body.kind(), Then::Nothing);
+        self.count("keys destroyed yesterday");
+    }
+
+    /// An agent is revoked at one node and asks another at once, before anybody can have told it.
+    fn revoke_and_ask(&mut self, tenant: usize, node: usize) {
+        self.revoke(tenant, node);
+        let Some(other) = self.holder(tenant) else { return };
+        for agent in 1..self.tenants[tenant].agents.len().min(4) {
+            let leased = self.tenants[tenant].keys.iter().find(|known| known.leased).map(|known| known.key);
+            if let Some(key) = leased {
+                self.release_at(tenant, other, agent, key);
             }
-        };
-        let other = (tenant + 1) % self.tenants.len();
-        let signer = match self.place(3) {
-            0 => &self.founders[0],
-            1 if other != tenant => &self.tenants[other].admins[0],
-            _ => &self.tenants[tenant].launcher,
-        };
-        let statements = self.world.together(node, document, &[signer], &body);
-        self.hand_in(node, &statements, Vec::new(), "without a right", Then::Nothing);
+        }
     }
 
     /// Forgets nothing, but finds a key by id.

@@ -11,7 +11,7 @@ use keymesh_mesh::view::releasable;
 use keymesh_wire::body::{Body, MeshGenesis, NewNamespace, NewPolicy, Role, RoleGrant, Scope, TenantGenesis};
 use keymesh_wire::ids::{DocumentId, KeyId, MeshId, NodeId, StatementId, TenantId};
 
-use super::people::CLOSED;
+use super::people::{CLOSED, FAULTY};
 use super::{Run, Tenancy};
 use crate::agents::{Agent, Instance, evidence_root};
 use crate::draw;
@@ -36,7 +36,9 @@ impl Run {
         world.make(options);
         let permitted = Match { zone: Some("aws/eu-west-1a".into()), launched_by: Some("deploy".into()) };
         world.watch.model.policy(POLICY, Rule { permits: vec![permitted], forbids: Vec::new() });
-        world.watch.model.policy(CLOSED, Rule { permits: Vec::new(), forbids: vec![Match::default()] });
+        for text in [CLOSED, FAULTY] {
+            world.watch.model.policy(text, Rule { permits: Vec::new(), forbids: vec![Match::default()] });
+        }
         let founders: Vec<Signer> = ["fay", "gus", "hal"].map(|name| Signer::new(name, &mut world.rng)).into();
         let genesis = Body::MeshGenesis(MeshGenesis {
             name: "mesh".into(),
@@ -54,7 +56,17 @@ impl Run {
         }
         (1..admitted).for_each(|node| world.hand_over(mesh.into(), 0, node));
         let outside = (admitted..scenario.nodes.len()).collect();
-        let mut run = Self { world, scenario, mesh, founders, tenants: Vec::new(), waiting: Vec::new(), outside };
+        let mut run = Self {
+            world,
+            scenario,
+            mesh,
+            founders,
+            tenants: Vec::new(),
+            waiting: Vec::new(),
+            outside,
+            spoiled: BTreeSet::new(),
+            jumped: BTreeMap::new(),
+        };
         for number in 0..run.scenario.tenants.len() {
             run.begin_tenant(number);
         }
@@ -95,6 +107,8 @@ impl Run {
             agents: agents.into(),
             tickets: Vec::new(),
             questions: Vec::new(),
+            displaced: BTreeSet::new(),
+            remembered: Vec::new(),
         });
         self.everywhere(number, "the tenant's beginning", RECOVERY, |_, _| true);
         if self.tenants[number].plan.committees.is_empty() {
@@ -190,6 +204,9 @@ impl Run {
         self.world.rng = self.stream(u64::from(u32::MAX));
         let nodes = self.world.size();
         self.world.set_right();
+        for (node, by) in std::mem::take(&mut self.jumped) {
+            self.world.jump_clock(node, -by);
+        }
         self.world.network.set_weather(Weather::CALM);
         self.world.heal();
         let core = self.core();
@@ -197,11 +214,12 @@ impl Run {
         self.world.trace.note(self.world.at(), format!("healed; from now on there are {}", names.join(" ")));
         for node in 0..nodes {
             if core.contains(&node) || self.scenario.liars.contains(&node) {
-                self.start(node);
+                self.world.start(node);
             } else {
                 self.world.crash(node);
             }
         }
+        self.hand_over(&core);
         // Nothing that anybody does by himself is left to do after this: leases run out, wishes end.
         self.pass(5_000);
         let began = self.world.at();
@@ -220,6 +238,22 @@ impl Run {
         }
     }
 
+    /// People copy documents to nodes that were placed or admitted and have nothing yet, as `keymesh tenant place` does.
+    fn hand_over(&mut self, core: &BTreeSet<usize>) {
+        self.pass(2_000);
+        for (document, holders) in self.holders_of(core) {
+            let has = |run: &Self, node: &usize| {
+                run.world.node(*node).replica().is_some_and(|r| r.document(&document).is_some())
+            };
+            let Some(from) = holders.iter().copied().find(|node| has(self, node)) else { continue };
+            for node in holders {
+                if !has(self, &node) {
+                    self.world.hand_over(document, from, node);
+                }
+            }
+        }
+    }
+
     /// Nodes that run in the end: enough honest ones for every committee to open, to fix enrolments, and to put denials in
     /// effect.
     fn core(&mut self) -> BTreeSet<usize> {
@@ -231,14 +265,15 @@ impl Run {
         let mut rng = self.world.rng.clone();
         for node in some_of(&honest, honest.len(), &mut rng) {
             core.remove(&node);
-            let enough = |committee: &CommitteePlan| {
-                let (n, t, f) =
-                    (committee.members.len(), usize::from(committee.threshold), usize::from(committee.faults));
-                let up = committee.members.iter().filter(|member| core.contains(member)).count();
-                up >= t.max(n - t + 1 + f).max((n + f) / 2 + 1)
-            };
             let placed = |tenant: &Tenancy| tenant.plan.placed.iter().any(|place| core.contains(place));
-            let enough = self.tenants.iter().all(|tenant| placed(tenant) && tenant.plan.committees.iter().all(enough));
+            let enough = self.tenants.iter().all(|tenant| {
+                let up = |member: &&usize| {
+                    core.contains(member) && !tenant.displaced.contains(member) && !self.spoiled.contains(member)
+                };
+                let enough =
+                    |committee: &CommitteePlan| committee.members.iter().filter(up).count() >= committee.needed();
+                placed(tenant) && tenant.plan.committees.iter().all(enough)
+            });
             if !enough || draw::chance(&mut rng, 500) {
                 core.insert(node);
             }

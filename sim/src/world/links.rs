@@ -5,6 +5,9 @@ use super::*;
 impl World {
     pub(super) fn transmit(&mut self, from: usize, to: &NodeId, channel: Channel, bytes: Vec<u8>) {
         self.trace.event(self.at, "send", from, &[to.as_bytes(), &bytes]);
+        if channel == Channel::Spread {
+            self.saw(Seen::Spread { from, to: *to, frame: &bytes });
+        }
         if *to == self.nodes[from].id() {
             self.schedule(0, Event::Frame { from, to: from, channel, bytes });
             return;

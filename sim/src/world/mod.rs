@@ -285,6 +285,11 @@ impl World {
         self.places.get(id).copied()
     }
 
+    /// How many machines there are: nodes and copies of nodes.
+    pub fn machines(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// How many nodes there are, twins not counted.
     pub fn size(&self) -> usize {
         self.identities
@@ -461,6 +466,14 @@ impl World {
         }
         let statements = statements.iter().map(|statement| statement.bytes().to_vec()).collect();
         self.feed(node, Input::Submit { statements, blobs, reply: ReplyTo(handle.0) });
+        handle
+    }
+
+    /// Hands in bytes that need not be statements.
+    pub fn submit_bytes(&mut self, node: usize, document: DocumentId, statements: Vec<Vec<u8>>) -> Handle {
+        let handle = self.handle();
+        self.sent.insert(handle.0, (node, document));
+        self.feed(node, Input::Submit { statements, blobs: Vec::new(), reply: ReplyTo(handle.0) });
         handle
     }
 
