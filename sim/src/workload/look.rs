@@ -88,7 +88,7 @@ impl Run {
             Err(error) => {
                 let code = error.code;
                 self.count(format!("refused to say: {code:?}"));
-                let hostile = kind == "forged";
+                let hostile = matches!(kind, "forged" | "by an old sight");
                 if matches!(code, Code::Malformed | Code::StatementInvalid | Code::Internal) && !hostile {
                     self.world.violation(format!("n{} does not take {kind}: {error}", node + 1));
                 }

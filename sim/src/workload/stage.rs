@@ -227,7 +227,8 @@ impl Run {
             self.pass(100);
         }
         if !self.agree(&core) {
-            self.world.violation(format!("I3: nodes do not agree {RECOVERY} ms after the healing"));
+            let apart = self.apart(&core);
+            self.world.violation(format!("I3: {apart} {RECOVERY} ms after the healing"));
         }
         let took = self.world.at() - began;
         self.world.trace.note(self.world.at(), format!("all agree {took} ms after the last look"));
@@ -336,6 +337,27 @@ impl Run {
             let Some(first) = digests.next() else { return true };
             first.is_some() && digests.all(|digest| digest == first)
         })
+    }
+
+    /// Who holds how much of the first document that is not the same everywhere.
+    fn apart(&self, core: &BTreeSet<usize>) -> String {
+        for (document, holders) in self.holders_of(core) {
+            let held: Vec<(usize, Option<usize>)> = holders
+                .into_iter()
+                .map(|node| {
+                    let held = self.world.node(node).replica().and_then(|replica| replica.document(&document));
+                    (node, held.map(|held| held.graph().len()))
+                })
+                .collect();
+            if held.iter().any(|(_, len)| *len != held[0].1) {
+                let each = held.iter().map(|(node, len)| match len {
+                    Some(len) => format!("n{} has {len}", node + 1),
+                    None => format!("n{} has none", node + 1),
+                });
+                return format!("of {document} {}", each.collect::<Vec<_>>().join(", "));
+            }
+        }
+        "states or ciphertexts differ".to_owned()
     }
 
     /// I8: what an honest node acknowledged, every holder of the core has.
