@@ -117,7 +117,10 @@ impl World {
     pub fn hand_over(&mut self, document: DocumentId, from: usize, to: usize) {
         let envelopes = self.node(from).replica().and_then(|replica| replica.statements(&document)).unwrap_or_default();
         let statements: Vec<Checked> = envelopes.iter().filter_map(|bytes| Checked::from_bytes(bytes).ok()).collect();
-        self.submit_now(to, &statements, Vec::new());
+        let done = self.submit_now(to, &statements, Vec::new());
+        if !matches!(done, Some(Ok(_))) {
+            self.trace.note(self.at(), format!("n{} does not take {document}: {done:?}", to + 1));
+        }
     }
 }
 

@@ -116,7 +116,8 @@ impl Replica {
         (kept, stranger)
     }
 
-    /// Every ciphertext that a statement names comes along or is here already.
+    /// Every ciphertext that a new statement names comes along or is here already. A whole document that is handed over
+    /// brings none: peers have those that still live, and of destroyed ones nobody has any.
     fn check_ciphertexts(
         &self,
         statements: &[Checked],
@@ -132,7 +133,8 @@ impl Replica {
                 Some(Body::AddVersion(new)) => new.version.ciphertext,
                 _ => continue,
             };
-            let known = self.library.contains(&statement.document(), &statement.id());
+            let document = statement.document();
+            let known = !self.library.holds(&document) || self.library.contains(&document, &statement.id());
             if !known && !blobs.contains_key(&named) && self.library.blob(&statement.document(), &named).is_none() {
                 let what = format!("{} names ciphertext {named}, which did not come along", statement.id());
                 return Err(WireError::new(Code::Malformed, what));

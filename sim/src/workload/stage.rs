@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use keymesh_mesh::state::DocumentState;
 use keymesh_mesh::view::releasable;
 use keymesh_wire::body::{Body, MeshGenesis, NewNamespace, NewPolicy, Role, RoleGrant, Scope, TenantGenesis};
-use keymesh_wire::ids::{DocumentId, KeyId, MeshId, NodeId, StatementId, TenantId};
+use keymesh_wire::ids::{BlobHash, DocumentId, KeyId, MeshId, NodeId, StatementId, TenantId};
 
 use super::people::{CLOSED, FAULTY};
 use super::{Run, Tenancy};
@@ -242,6 +242,13 @@ impl Run {
     /// People copy documents to nodes that were placed or admitted and have nothing yet, as `keymesh tenant place` does.
     fn hand_over(&mut self, core: &BTreeSet<usize>) {
         self.pass(2_000);
+        // Of an admission that only the admitted node heard of, somebody brings word.
+        let late: Vec<usize> =
+            core.iter().copied().filter(|node| *node + self.scenario.late >= self.world.size()).collect();
+        for node in late.into_iter().filter(|node| !self.outside.contains(node)) {
+            let first = core.iter().next().copied().unwrap_or_default();
+            self.world.hand_over(self.mesh.into(), node, first);
+        }
         for (document, holders) in self.holders_of(core) {
             let has = |run: &Self, node: &usize| {
                 run.world.node(*node).replica().is_some_and(|r| r.document(&document).is_some())
@@ -327,11 +334,19 @@ impl Run {
     /// Whether all nodes of the core hold the same of every document that they are to hold, ciphertexts included.
     fn agree(&self, core: &BTreeSet<usize>) -> bool {
         self.holders_of(core).into_iter().all(|(document, holders)| {
+            let all = holders.clone();
             let mut digests = holders.into_iter().map(|node| {
                 let running = self.world.node(node).running.as_ref().filter(|running| running.writing.is_none())?;
                 let held = running.replica.document(&document)?;
                 let missing = held.tenant().map(|tenant| tenant.wanted_blobs()).unwrap_or_default();
-                let complete = missing.iter().all(|hash| running.replica.blob(&document, hash).is_some());
+                // What was on one disk only and is lost with it nobody can get; nor what only a displaced node has.
+                let anywhere = |hash: &BlobHash| {
+                    all.iter().any(|node| {
+                        self.world.node(*node).replica().is_some_and(|there| there.blob(&document, hash).is_some())
+                    })
+                };
+                let complete =
+                    missing.iter().all(|hash| running.replica.blob(&document, hash).is_some() || !anywhere(hash));
                 complete.then(|| (held.digest(), held.graph().len()))
             });
             let Some(first) = digests.next() else { return true };
@@ -339,25 +354,24 @@ impl Run {
         })
     }
 
-    /// Who holds how much of the first document that is not the same everywhere.
+    /// Who holds what of the first document that is not the same everywhere.
     fn apart(&self, core: &BTreeSet<usize>) -> String {
+        let held = |document: &DocumentId, node: usize| {
+            let Some(running) = self.world.node(node).running.as_ref() else { return "does not run".to_owned() };
+            let Some(held) = running.replica.document(document) else { return "has nothing".to_owned() };
+            let wanted = held.tenant().map(|tenant| tenant.wanted_blobs()).unwrap_or_default();
+            let missing = wanted.iter().filter(|hash| running.replica.blob(document, hash).is_none()).count();
+            let digest = data_encoding::HEXLOWER.encode(&held.digest()[..4]);
+            format!("has {} statements, lacks {missing} ciphertexts, state {digest}", held.graph().len())
+        };
         for (document, holders) in self.holders_of(core) {
-            let held: Vec<(usize, Option<usize>)> = holders
-                .into_iter()
-                .map(|node| {
-                    let held = self.world.node(node).replica().and_then(|replica| replica.document(&document));
-                    (node, held.map(|held| held.graph().len()))
-                })
-                .collect();
-            if held.iter().any(|(_, len)| *len != held[0].1) {
-                let each = held.iter().map(|(node, len)| match len {
-                    Some(len) => format!("n{} has {len}", node + 1),
-                    None => format!("n{} has none", node + 1),
-                });
-                return format!("of {document} {}", each.collect::<Vec<_>>().join(", "));
+            let each: Vec<(usize, String)> = holders.into_iter().map(|node| (node, held(&document, node))).collect();
+            if each.iter().any(|(_, what)| *what != each[0].1 || !what.contains("lacks 0")) {
+                let each: Vec<String> = each.iter().map(|(node, what)| format!("n{} {what}", node + 1)).collect();
+                return format!("of {document} {}", each.join("; "));
             }
         }
-        "states or ciphertexts differ".to_owned()
+        "ciphertexts are lacking everywhere".to_owned()
     }
 
     /// I8: what an honest node acknowledged, every holder of the core has.
@@ -425,7 +439,13 @@ impl Run {
                 let accused = state.keyrings.get(&known.keyring).is_none_or(|keyring| !keyring.accusers.is_empty());
                 let false_public =
                     self.tenants[tenant].keyrings.iter().any(|k| k.id == known.keyring && k.false_public);
-                let alive = state.keys.get(&known.key).is_some_and(|key| releasable(key.state));
+                let there = |hash: &BlobHash| {
+                    let replica = self.world.node(node).replica();
+                    replica.is_some_and(|replica| replica.blob(&self.tenants[tenant].document(), hash).is_some())
+                };
+                let alive = state.keys.get(&known.key).is_some_and(|key| {
+                    releasable(key.state) && key.versions.iter().all(|version| there(&version.wrapped.ciphertext))
+                });
                 alive && !closed && !accused && !false_public
             })
             .map(|known| (known.key, known.leased))
