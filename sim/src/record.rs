@@ -214,6 +214,7 @@ impl Recorder {
             Seen::Stored { .. }
             | Seen::Acknowledged { .. }
             | Seen::Recorded { .. }
+            | Seen::Spread { .. }
             | Seen::Network { .. }
             | Seen::Shared { .. }
             | Seen::Decided { .. } => return,

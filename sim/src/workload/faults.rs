@@ -15,6 +15,7 @@ impl Run {
             8..=12 => self.mend_network(),
             13..=15 => {
                 let node = self.node();
+                self.world.did(|| format!("n{} loses its power", node + 1));
                 self.world.crash(node);
             }
             16..=20 => (0..self.world.size()).for_each(|node| self.world.start(node)),
@@ -80,6 +81,7 @@ impl Run {
     fn crash_at_boundary(&mut self) {
         let (node, soon) = (self.node(), 1 + self.place(3) as u64);
         let reach = Reach::ALL[self.place(Reach::ALL.len())];
+        self.world.did(|| format!("n{} is to crash soon", node + 1));
         match self.place(5) {
             0 | 1 => self.world.doom(node, soon, reach),
             2 => self.world.doom_share(node, reach),
