@@ -12,8 +12,9 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use cli::Trouble;
 use cli::failures::{self, Source};
+use keymesh_mesh::mutant::Mutant;
 use keymesh_sim::record::{Entry, What};
-use keymesh_sim::run::{Recorded, recorded};
+use keymesh_sim::run::Recorded;
 use keymesh_sim::scale;
 use keymesh_sim::scenario::{Pins, Scenario};
 use keymesh_sim::sweep::{Summary, sweep};
@@ -51,6 +52,9 @@ enum Command {
         /// Write everything that happens into a file that `replay` compares with
         #[arg(long, value_name = "FILE")]
         trace: Option<PathBuf>,
+        /// With this mistake seeded into the core
+        #[arg(long, value_name = "NAME")]
+        mutant: Option<Mutant>,
         #[command(flatten)]
         pins: Pins,
     },
@@ -90,6 +94,9 @@ enum Command {
         /// At most so many runs
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
         runs: u32,
+        /// With this mistake seeded into the core
+        #[arg(long, value_name = "NAME")]
+        mutant: Option<Mutant>,
     },
     /// Tell everything that happens in a scenario, in words and as a picture.
     Explain {
@@ -99,6 +106,9 @@ enum Command {
         /// Draw a picture with a lane for every node
         #[arg(long, value_name = "FILE")]
         svg: Option<PathBuf>,
+        /// With this mistake seeded into the core
+        #[arg(long, value_name = "NAME")]
+        mutant: Option<Mutant>,
     },
     /// Measure how the cost of the mesh grows with its size.
     Scale(scale::Arguments),
@@ -126,19 +136,21 @@ fn main() -> ExitCode {
 fn act(command: Command, out: &mut impl Write) -> Result<bool, Trouble> {
     match command {
         Command::Scale(arguments) => Ok(scale::run(&arguments, out)?),
-        Command::Run { seed, quiet, trace, pins } => {
-            let scenario = Scenario::draw(seed, &pins);
-            writeln!(out, "{scenario}")?;
+        Command::Run { seed, quiet, trace, mutant, pins } => {
+            let subject = failures::subject(Scenario::draw(seed, &pins), mutant)?;
+            writeln!(out, "{}", subject.scenario)?;
             out.flush()?;
-            let run = recorded(&scenario, false);
+            let run = subject.run();
             if let Some(path) = trace {
-                failures::write_trace(&path, &scenario, &run)?;
+                failures::write_trace(&path, &subject, &run)?;
             }
             Ok(show(&run, quiet, out)?)
         }
         Command::Replay { file } => failures::replay(&file, out),
-        Command::Shrink { source, out: path, runs } => failures::shrunk(&source, runs, path.as_deref(), out),
-        Command::Explain { source, svg } => failures::explain(&source, svg.as_deref(), out),
+        Command::Shrink { source, out: path, runs, mutant } => {
+            failures::shrunk(&source.subject(mutant)?, runs, path.as_deref(), out)
+        }
+        Command::Explain { source, svg, mutant } => failures::explain(&source.subject(mutant)?, svg.as_deref(), out),
         Command::Sweep { seeds, mutant: Some(chosen), jobs, json, .. } => {
             cli::mutants::run(&chosen, seeds, usize::from(jobs), json.as_deref(), out)
         }

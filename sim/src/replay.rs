@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 
+use keymesh_mesh::mutant::{self, Mutant};
 use serde::{Deserialize, Serialize};
 
 use crate::record::{Entry, What};
@@ -18,7 +19,30 @@ const VERSION: u32 = 1;
 #[serde(deny_unknown_fields)]
 struct Head {
     keymesh_trace: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mutant: Option<String>,
     scenario: Scenario,
+}
+
+/// What is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// The mistake that is seeded into the core, if one is.
+    pub mutant: Option<Mutant>,
+}
+
+impl Subject {
+    /// The scenario with the core as it is.
+    pub fn of(scenario: Scenario) -> Self {
+        Self { scenario, mutant: None }
+    }
+
+    /// Runs it.
+    pub fn run(&self) -> Recorded {
+        mutant::with(self.mutant, || recorded(&self.scenario, false))
+    }
 }
 
 /// A file is no whole trace.
@@ -30,6 +54,9 @@ pub enum NoTrace {
     /// It has another version.
     #[error("line 1: a trace of version {0}; this program reads version {VERSION}")]
     Version(u32),
+    /// It is of a core with a mistake in it, which this program does not have.
+    #[error("line 1: a trace of the mutant {0}: build with --features mutants")]
+    Mutant(String),
     /// A line is no entry.
     #[error("line {line}: no entry of a trace: {why}")]
     Line {
@@ -56,14 +83,15 @@ pub enum NoTrace {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     /// What was run.
-    pub scenario: Scenario,
+    pub subject: Subject,
     /// What happened.
     pub entries: Vec<Entry>,
 }
 
 /// Writes a run into a file.
-pub fn write(scenario: &Scenario, run: &Recorded, out: &mut impl Write) -> io::Result<()> {
-    let head = Head { keymesh_trace: VERSION, scenario: scenario.clone() };
+pub fn write(subject: &Subject, run: &Recorded, out: &mut impl Write) -> io::Result<()> {
+    let Subject { scenario, mutant } = subject.clone();
+    let head = Head { keymesh_trace: VERSION, mutant: mutant.map(|mutant| mutant.name().to_owned()), scenario };
     writeln!(out, "{}", serde_json::to_string(&head)?)?;
     for entry in &run.entries {
         writeln!(out, "{}", serde_json::to_string(entry)?)?;
@@ -71,20 +99,24 @@ pub fn write(scenario: &Scenario, run: &Recorded, out: &mut impl Write) -> io::R
     Ok(())
 }
 
-/// Reads the scenario of a trace, whatever became of the rest of the file.
-pub fn scenario(text: &str) -> Result<Scenario, NoTrace> {
+/// Reads what a trace is of, whatever became of the rest of the file.
+pub fn subject(text: &str) -> Result<Subject, NoTrace> {
     let head = text.lines().next().unwrap_or_default();
     let head: Head = serde_json::from_str(head).map_err(|error| NoTrace::Foreign(error.to_string()))?;
     if head.keymesh_trace != VERSION {
         return Err(NoTrace::Version(head.keymesh_trace));
     }
     head.scenario.check().map_err(NoTrace::Foreign)?;
-    Ok(head.scenario)
+    let mutant = head.mutant.map(|name| match name.parse() {
+        Ok(mutant) if mutant::COMPILED_IN => Ok(mutant),
+        Ok(_) | Err(_) => Err(NoTrace::Mutant(name)),
+    });
+    Ok(Subject { scenario: head.scenario, mutant: mutant.transpose()? })
 }
 
 /// Reads a whole trace.
 pub fn read(text: &str) -> Result<Trace, NoTrace> {
-    let scenario = scenario(text)?;
+    let subject = subject(text)?;
     let mut entries = Vec::new();
     let mut over = false;
     for (number, line) in text.lines().enumerate().skip(1) {
@@ -99,7 +131,7 @@ pub fn read(text: &str) -> Result<Trace, NoTrace> {
         over = matches!(entry.what, What::End { .. } | What::Panic { .. });
         entries.push(entry);
     }
-    if over { Ok(Trace { scenario, entries }) } else { Err(NoTrace::Truncated { line: text.lines().count() }) }
+    if over { Ok(Trace { subject, entries }) } else { Err(NoTrace::Truncated { line: text.lines().count() }) }
 }
 
 /// How a run compares with a trace of it.
@@ -118,9 +150,9 @@ pub enum Comparison {
     },
 }
 
-/// Runs a trace's scenario again and compares.
+/// Runs what a trace is of again and compares.
 pub fn replay(trace: &Trace) -> Comparison {
-    compare(trace, &recorded(&trace.scenario, false))
+    compare(trace, &trace.subject.run())
 }
 
 fn compare(trace: &Trace, run: &Recorded) -> Comparison {

@@ -1,7 +1,7 @@
 //! From a failing run to what it means: traces that replay, smaller scenarios, and what the files may not be.
 
 use clap::Parser;
-use keymesh_sim::replay::{self, Comparison, NoTrace};
+use keymesh_sim::replay::{self, Comparison, NoTrace, Subject};
 use keymesh_sim::run::recorded;
 use keymesh_sim::scenario::{Pins, Scenario};
 
@@ -17,8 +17,9 @@ fn small(seed: u64) -> Scenario {
 }
 
 fn trace(scenario: &Scenario) -> String {
+    let subject = Subject::of(scenario.clone());
     let mut text = Vec::new();
-    replay::write(scenario, &recorded(scenario, false), &mut text).expect("memory takes everything");
+    replay::write(&subject, &subject.run(), &mut text).expect("memory takes everything");
     String::from_utf8(text).expect("a trace is text")
 }
 
@@ -54,6 +55,8 @@ fn a_file_that_is_no_whole_trace_is_refused_with_the_line() {
     assert!(matches!(replay::read("{\"a\":1}\n"), Err(NoTrace::Foreign(_))));
     assert!(matches!(replay::read(""), Err(NoTrace::Foreign(_))));
     assert_eq!(replay::read(&head.replace("trace\":1", "trace\":7")), Err(NoTrace::Version(7)));
+    let unknown = head.replace("{\"keymesh", "{\"mutant\":\"no-such\",\"keymesh");
+    assert_eq!(replay::read(&unknown), Err(NoTrace::Mutant("no-such".to_owned())));
     assert_eq!(replay::read(&[&head, note].join("\n")), Err(NoTrace::Truncated { line: 2 }));
     assert_eq!(replay::read(&[&head, note, &note[..20]].join("\n")), Err(NoTrace::Truncated { line: 3 }));
     assert!(matches!(replay::read(&[&head, "what?", end].join("\n")), Err(NoTrace::Line { line: 2, .. })));
@@ -65,5 +68,5 @@ fn a_scenario_with_places_that_there_are_not_is_refused() {
     let mut scenario = small(1);
     scenario.tenants[0].placed.push(99);
     let head = format!("{{\"keymesh_trace\":1,\"scenario\":{}}}", serde_json::to_string(&scenario).expect("json"));
-    assert!(matches!(replay::scenario(&head), Err(NoTrace::Foreign(_))));
+    assert!(matches!(replay::subject(&head), Err(NoTrace::Foreign(_))));
 }

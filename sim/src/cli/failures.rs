@@ -6,11 +6,12 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use keymesh_mesh::mutant::{self, Mutant};
 use keymesh_sim::checks;
 use keymesh_sim::explain::{self, svg};
 use keymesh_sim::record::Entry;
-use keymesh_sim::replay::{self, Comparison};
-use keymesh_sim::run::{Recorded, recorded};
+use keymesh_sim::replay::{self, Comparison, Subject};
+use keymesh_sim::run::Recorded;
 use keymesh_sim::scenario::{Pins, Scenario};
 use keymesh_sim::shrink::{Shrunk, shrink, try_out};
 
@@ -34,11 +35,23 @@ impl FromStr for Source {
 }
 
 impl Source {
-    fn scenario(&self) -> Result<Scenario, Trouble> {
+    /// What to run.
+    pub fn subject(&self, mutant: Option<Mutant>) -> Result<Subject, Trouble> {
         match self {
-            Self::Seed(seed) => Ok(Scenario::draw(*seed, &Pins::default())),
-            Self::File(path) => replay::scenario(&text(path)?).map_err(|error| about(path, &error)),
+            Self::Seed(seed) => subject(Scenario::draw(*seed, &Pins::default()), mutant),
+            Self::File(path) => {
+                let found = replay::subject(&text(path)?).map_err(|error| about(path, &error))?;
+                subject(found.scenario, mutant.or(found.mutant))
+            }
         }
+    }
+}
+
+/// A scenario with a mutant, if this build has any.
+pub fn subject(scenario: Scenario, mutant: Option<Mutant>) -> Result<Subject, Trouble> {
+    match mutant {
+        Some(_) if !mutant::COMPILED_IN => Err(Trouble::without_mutants()),
+        mutant => Ok(Subject { scenario, mutant }),
     }
 }
 
@@ -51,9 +64,9 @@ fn about(path: &Path, error: &dyn std::error::Error) -> Trouble {
 }
 
 /// Writes a trace.
-pub fn write_trace(path: &Path, scenario: &Scenario, run: &Recorded) -> Result<(), Trouble> {
+pub fn write_trace(path: &Path, subject: &Subject, run: &Recorded) -> Result<(), Trouble> {
     let mut file = io::BufWriter::new(fs::File::create(path).map_err(|error| about(path, &error))?);
-    replay::write(scenario, run, &mut file)?;
+    replay::write(subject, run, &mut file)?;
     Ok(file.flush()?)
 }
 
@@ -79,18 +92,23 @@ pub fn replay(path: &Path, out: &mut impl Write) -> Result<bool, Trouble> {
 }
 
 /// Looks for a smaller scenario that fails in the same check, and writes its trace.
-pub fn shrunk(source: &Source, budget: u32, path: Option<&Path>, out: &mut impl Write) -> Result<bool, Trouble> {
-    let scenario = source.scenario()?;
-    let Some(found) = shrink(&scenario, budget, try_out, |best| bar(best, budget)) else {
+pub fn shrunk(subject: &Subject, budget: u32, path: Option<&Path>, out: &mut impl Write) -> Result<bool, Trouble> {
+    let mutant = subject.mutant;
+    let trial = |scenario: &Scenario| mutant::with(mutant, || try_out(scenario));
+    let Some(found) = shrink(&subject.scenario, budget, trial, |best| bar(best, budget)) else {
         return Err(Trouble::Usage("this scenario does not fail: there is nothing to shrink".to_owned()));
     };
     eprint!("{}", if io::stderr().is_terminal() { "\r\x1b[K" } else { "" });
-    let run = recorded(&found.scenario, false);
-    let path = path.map_or_else(|| PathBuf::from(format!("seed-{}.trace", scenario.seed)), Path::to_owned);
-    write_trace(&path, &found.scenario, &run)?;
-    writeln!(out, "{}", found.scenario)?;
+    let smaller = Subject { scenario: found.scenario, mutant };
+    let run = smaller.run();
+    let path = path.map_or_else(|| PathBuf::from(format!("seed-{}.trace", smaller.scenario.seed)), Path::to_owned);
+    write_trace(&path, &smaller, &run)?;
+    writeln!(out, "{}", smaller.scenario)?;
     writeln!(out, "{} of {} acts are left after {} runs", found.acts.len(), found.before, found.runs)?;
-    for Entry { at, what } in &recorded(&found.scenario, true).entries {
+    for Entry { at, what } in &run.entries {
+        if what.wrong().is_some() {
+            break;
+        }
         if let Some((who, line)) = explain::words(what).filter(|(who, _)| who.starts_with('#')) {
             writeln!(out, "{:>8}.{:03}  {who:<5} {line}", at / 1000, at % 1000)?;
         }
@@ -111,12 +129,12 @@ fn bar(best: &Shrunk, budget: u32) {
 }
 
 /// Tells what happens in a scenario, and draws it.
-pub fn explain(source: &Source, picture: Option<&Path>, out: &mut impl Write) -> Result<bool, Trouble> {
-    let scenario = source.scenario()?;
-    let run = recorded(&scenario, false);
-    explain::timeline(&scenario, &run.entries, out)?;
+pub fn explain(subject: &Subject, picture: Option<&Path>, out: &mut impl Write) -> Result<bool, Trouble> {
+    let Subject { scenario, .. } = subject;
+    let run = subject.run();
+    explain::timeline(scenario, &run.entries, out)?;
     if let Some(path) = picture {
-        fs::write(path, svg::draw(&scenario, &run.entries)).map_err(|error| about(path, &error))?;
+        fs::write(path, svg::draw(scenario, &run.entries)).map_err(|error| about(path, &error))?;
     }
     Ok(run.violations().next().is_none())
 }

@@ -15,3 +15,10 @@ pub enum Trouble {
     #[error("{0}")]
     Usage(String),
 }
+
+impl Trouble {
+    /// A mutant was asked for, and there are none.
+    pub fn without_mutants() -> Self {
+        Self::Usage("this build has no mutants: build with --features mutants".to_owned())
+    }
+}

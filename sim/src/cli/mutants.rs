@@ -39,7 +39,7 @@ pub fn run(
     out: &mut impl Write,
 ) -> Result<bool, Trouble> {
     if !mutant::COMPILED_IN {
-        return Err(Trouble::Usage("this build has no mutants: build with --features mutants".to_owned()));
+        return Err(Trouble::without_mutants());
     }
     let verdicts = hunt(&chosen.0, seeds.unwrap_or(SEEDS), jobs, |verdict| eprintln!("{}", line(verdict, 0)));
     if let Some(path) = json {

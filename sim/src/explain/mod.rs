@@ -37,7 +37,7 @@ pub fn words(what: &What) -> Option<(String, String)> {
         // These come as entries of their own, with more in them.
         What::Note { act: None, text } if text.starts_with("VIOLATION ") || text.ends_with(" crashed") => None,
         What::Note { act: None, text } => world(text.clone()),
-        What::Statement { node, kind, id } => at(node, format!("stores the first {kind} {id}")),
+        What::Statement { node, kind, id } => at(node, format!("stores first: {kind} {id}")),
         What::Up { node } => at(node, "starts from its disk".to_owned()),
         What::Down { node, boundary } => at(node, format!("falls over: {boundary}")),
         What::Trouble { node, text } => at(node, text.clone()),

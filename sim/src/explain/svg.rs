@@ -3,6 +3,7 @@
 //! It has no scripts and no fonts of its own, tells more of a mark when the pointer rests on it, and follows the reader's
 //! choice of light or dark.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::record::{Entry, What};
@@ -10,23 +11,28 @@ use crate::scenario::Scenario;
 
 const LEFT: u64 = 150;
 const WIDTH: u64 = 1_200;
-const TOP: u64 = 44;
+const TOP: u64 = 58;
 const LANE: u64 = 26;
 const GAP: u64 = 8;
 /// How many violations are written out.
 const TEXTS: usize = 12;
 
+/// How much of one is.
+const LETTERS: usize = 180;
+
+/// Colours are written out and not kept in variables, which some viewers do not know.
 const STYLE: &str = "\
-text { font: 12px system-ui, sans-serif; fill: var(--ink) } .small { font-size: 10px; fill: var(--soft) }
-svg { --paper: #fff; --ink: #1c2530; --soft: #66717d; --lane: #f1f4f7; --down: #8b949e; --still: #5bb5c5; --apart: #f2c14e; --lease: #4c8bf5;
---statement: #7b5cc4; --good: #1a8f4c; --bad: #d1242f; --odd: #c2640c }
-@media (prefers-color-scheme: dark) { svg { --paper: #12171d; --ink: #e3e8ee; --soft: #98a4b1; --lane: #1d242c;
---down: #6b7580; --still: #2f7c8a; --apart: #8a6a17; --lease: #6ea8ff; --statement: #b59bf0; --good: #4cc47f; --bad: #ff6b70; --odd: #f0a05a } }
-.paper { fill: var(--paper) } .lane { fill: var(--lane) } .down { fill: var(--down); opacity: .75 }
-.still { fill: var(--still); opacity: .7 } .apart { fill: var(--apart); opacity: .55 } .lease { fill: var(--lease) } .statement { stroke: var(--statement) }
-.released { stroke: var(--good); stroke-width: 1.5 } .refused { stroke: var(--bad); stroke-width: 1.2 }
-.trouble { fill: var(--odd) } .violation { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 5 3 }
-.wrong { fill: var(--bad); font-weight: 600 } .axis { stroke: var(--soft); opacity: .5 }";
+text { font: 12px system-ui, sans-serif; fill: #1c2530 } text.small { font-size: 10px; fill: #66717d }
+text.wrong { fill: #d1242f; font-weight: 600 } .paper { fill: #fff } .lane { fill: #f1f4f7 }
+.down { fill: #8b949e; opacity: .75 } .still { fill: #5bb5c5; opacity: .7 } .apart { fill: #f2c14e; opacity: .55 }
+.lease { fill: #4c8bf5 } .statement { stroke: #7b5cc4 } .released { stroke: #1a8f4c; stroke-width: 1.5 }
+.refused { stroke: #d1242f; stroke-width: 1.2 } .trouble { fill: #c2640c } .axis { stroke: #66717d; opacity: .4 } .act { stroke: #1c2530 }
+.violation { stroke: #d1242f; stroke-width: 1.5; stroke-dasharray: 5 3 }
+@media (prefers-color-scheme: dark) {
+text { fill: #e3e8ee } text.small { fill: #98a4b1 } text.wrong { fill: #ff6b70 } .paper { fill: #12171d }
+.lane { fill: #1d242c } .down { fill: #6b7580 } .still { fill: #2f7c8a } .apart { fill: #a67c1e }
+.lease { fill: #6ea8ff } .statement { stroke: #b59bf0 } .released { stroke: #4cc47f } .refused { stroke: #ff6b70 }
+.trouble { fill: #f0a05a } .axis { stroke: #98a4b1 } .act { stroke: #e3e8ee } .violation { stroke: #ff6b70 } }";
 
 /// From when to when.
 type Span = (u64, u64);
@@ -218,12 +224,23 @@ impl Picture {
         let step = step.map(|seconds| seconds * 1_000).find(|step| self.end / step <= 16).unwrap_or(self.end);
         for at in (0..=self.end / step).map(|count| count * step) {
             let x = self.x(at);
-            self.add(format_args!(r#"<line class="axis" x1="{x:.1}" y1="{}" x2="{x:.1}" y2="{bottom}"/>"#, TOP - 6));
+            self.add(format_args!(r#"<line class="axis" x1="{x:.1}" y1="{}" x2="{x:.1}" y2="{bottom}"/>"#, TOP - 20));
             self.add(format_args!(
                 r#"<text class="small" x="{x:.1}" y="{}" text-anchor="middle">{} s</text>"#,
-                TOP - 10,
+                TOP - 24,
                 at / 1000
             ));
+        }
+    }
+
+    /// What people, agents and misfortune did, above the lanes.
+    fn acts(&mut self, entries: &[Entry]) {
+        self.add(format_args!(r#"<text class="small" x="{}" y="{}" text-anchor="end">acts</text>"#, LEFT - 8, TOP - 8));
+        for Entry { at, what } in entries {
+            if let What::Note { act: Some(number), text } = what {
+                let text = format!("{}.{:03} s, #{number}: {text}", at / 1000, at % 1000);
+                self.tick("act", self.x(*at), TOP - 16, TOP - 8, &text);
+            }
         }
     }
 
@@ -261,10 +278,12 @@ impl Picture {
     fn violations(&mut self, wrong: &[(u64, &str)], bottom: u64) {
         for (number, (at, text)) in wrong.iter().enumerate() {
             let x = self.x(*at);
-            self.tick("violation", x, TOP - 4, bottom, text);
+            self.tick("violation", x, TOP - 20, bottom, text);
             if number < TEXTS {
                 let y = bottom + 52 + 16 * number as u64;
-                let line = format!("{}  {}.{:03} s  {text}", number + 1, at / 1000, at % 1000);
+                let short: String = text.chars().take(LETTERS).collect();
+                let more = if short.len() < text.len() { "…" } else { "" };
+                let line = format!("{}  {}.{:03} s  {short}{more}", number + 1, at / 1000, at % 1000);
                 self.add(format_args!(r#"<text class="wrong" x="{x:.1}" y="{}">{}</text>"#, bottom + 12, number + 1));
                 self.add(format_args!(r#"<text class="wrong" x="{LEFT}" y="{y}">{}</text>"#, escaped(&line)));
             }
@@ -280,7 +299,10 @@ impl Picture {
 pub fn draw(scenario: &Scenario, entries: &[Entry]) -> String {
     let end = entries.last().map_or(1, |entry| entry.at).max(1);
     let lanes = lanes(scenario, entries, end);
-    let wrong: Vec<(u64, &str)> = entries.iter().filter_map(|entry| Some((entry.at, entry.what.wrong()?))).collect();
+    // What stays wrong is found again and again; the first time is what counts.
+    let mut known = BTreeSet::new();
+    let wrong = entries.iter().filter_map(|entry| Some((entry.at, entry.what.wrong()?)));
+    let wrong: Vec<(u64, &str)> = wrong.filter(|(_, text)| known.insert(*text)).collect();
     let zone = |node: &usize| scenario.nodes.get(*node).map_or("copies", |spot| spot.zone.as_str());
     let mut order: Vec<usize> = (0..lanes.len()).collect();
     order.sort_by_key(|node| (zone(node), *node));
@@ -298,6 +320,7 @@ pub fn draw(scenario: &Scenario, entries: &[Entry]) -> String {
     let head = format!("seed {}, {} nodes{lying}", scenario.seed, scenario.nodes.len());
     picture.add(format_args!(r#"<text x="8" y="18">{head}</text>"#));
     picture.axis(bottom);
+    picture.acts(entries);
     let mut y = TOP;
     for group in groups {
         let name = escaped(zone(&group[0]));
