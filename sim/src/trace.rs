@@ -19,7 +19,8 @@ pub struct Trace {
     hash: Sha256,
     events: u64,
     timeline: Vec<(u64, String)>,
-    act: Option<u64>,
+    /// The act under way, and when it began.
+    act: Option<(u64, u64)>,
     listener: Option<Sender<Entry>>,
 }
 
@@ -54,7 +55,7 @@ impl Trace {
     /// An act begins; it lasts until [`Trace::acted`].
     pub(crate) fn act(&mut self, at: u64, number: u64) {
         self.event(at, "act", usize::MAX, &[&number.to_be_bytes()]);
-        self.act = Some(number);
+        self.act = Some((number, at));
         if self.listener.is_some() {
             self.tell(at, What::Act { number, hash: self.hash() });
         }
@@ -67,20 +68,22 @@ impl Trace {
 
     /// Says what an act does. Outside of acts, as when a scenario is set up, there is nothing to say.
     pub(crate) fn did(&mut self, at: u64, line: impl FnOnce() -> String) {
-        let Some(number) = self.act else { return };
-        let text = line();
-        let line = format!("#{number} {text}");
-        self.event(at, "note", usize::MAX, &[line.as_bytes()]);
-        self.timeline.push((at, line));
-        self.tell(at, What::Note { act: self.act, text });
+        if let Some((number, _)) = self.act {
+            self.line(at, Some(number), line());
+        }
     }
 
-    /// Adds a line to the timeline. It is an event like any other.
+    /// Adds a line to the timeline. It is an event like any other. What happens the moment an act begins is its doing.
     pub fn note(&mut self, at: u64, line: impl Into<String>) {
-        let line = line.into();
+        let act = self.act.filter(|(_, began)| *began == at).map(|(number, _)| number);
+        self.line(at, act, line.into());
+    }
+
+    fn line(&mut self, at: u64, act: Option<u64>, text: String) {
+        let line = act.map_or_else(|| text.clone(), |number| format!("#{number} {text}"));
         self.event(at, "note", usize::MAX, &[line.as_bytes()]);
-        self.tell(at, What::Note { act: None, text: line.clone() });
         self.timeline.push((at, line));
+        self.tell(at, What::Note { act, text });
     }
 
     /// How many events there were.

@@ -13,11 +13,12 @@ use crate::scenario::Scenario;
 /// Writes the timeline of a run, a line for everything that happened.
 pub fn timeline(scenario: &Scenario, entries: &[Entry], out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{scenario}\n")?;
-    let mut before = None;
-    for Entry { at, what } in entries {
-        // What befalls a machine or a disk is an entry of its own and a line of the run's own timeline.
-        let told = before.replace(what);
-        if matches!((told, what), (Some(What::Trouble { text: a, .. }), What::Note { text: b, .. }) if a == b) {
+    for (number, Entry { at, what }) in entries.iter().enumerate() {
+        // What befalls a machine or a disk is an entry of its own and then a line of the run's own timeline.
+        let next = entries[number + 1..].iter().take_while(|entry| entry.at == *at);
+        let again =
+            |text: &String| next.clone().any(|next| matches!(&next.what, What::Note { text: b, .. } if b == text));
+        if matches!(what, What::Trouble { text, .. } if again(text)) {
             continue;
         }
         if let Some((who, line)) = words(what) {
@@ -33,9 +34,10 @@ pub fn words(what: &What) -> Option<(String, String)> {
     let world = |line: String| Some((String::new(), line));
     match what {
         What::Act { .. } | What::Events { .. } | What::Still { .. } => None,
-        What::Note { act: Some(number), text } => Some((format!("#{number}"), text.clone())),
         // These come as entries of their own, with more in them.
-        What::Note { act: None, text } if text.starts_with("VIOLATION ") || text.ends_with(" crashed") => None,
+        What::Note { text, .. } if text.starts_with("VIOLATION ") => None,
+        What::Note { act: Some(number), text } => Some((format!("#{number}"), text.clone())),
+        What::Note { act: None, text } if text.ends_with(" crashed") => None,
         What::Note { act: None, text } => world(text.clone()),
         What::Statement { node, kind, id } => at(node, format!("stores first: {kind} {id}")),
         What::Up { node } => at(node, "starts from its disk".to_owned()),

@@ -15,10 +15,12 @@ impl Run {
             8..=12 => self.mend_network(),
             13..=15 => {
                 let node = self.node();
-                self.world.did(|| format!("n{} loses its power", node + 1));
                 self.world.crash(node);
             }
-            16..=20 => (0..self.world.size()).for_each(|node| self.world.start(node)),
+            16..=20 => {
+                self.world.did(|| "whatever is down starts".to_owned());
+                (0..self.world.size()).for_each(|node| self.world.start(node));
+            }
             21..=27 => self.crash_at_boundary(),
             28 => {
                 self.world.restart_all();
@@ -44,7 +46,6 @@ impl Run {
                 let mut island: Vec<usize> = (0..count).map(|_| self.node()).collect();
                 island.sort_unstable();
                 island.dedup();
-                self.world.did(|| format!("the network is cut, {} nodes on one side", island.len()));
                 self.world.cut(&island);
                 self.count("cuts");
             }
@@ -81,16 +82,29 @@ impl Run {
     fn crash_at_boundary(&mut self) {
         let (node, soon) = (self.node(), 1 + self.place(3) as u64);
         let reach = Reach::ALL[self.place(Reach::ALL.len())];
-        self.world.did(|| format!("n{} is to crash soon", node + 1));
-        match self.place(5) {
-            0 | 1 => self.world.doom(node, soon, reach),
-            2 => self.world.doom_share(node, reach),
-            3 => self.world.doom_effect(node, soon),
+        let when = match self.place(5) {
+            0 | 1 => {
+                self.world.doom(node, soon, reach);
+                format!("write {soon} from now on: {reach:?}")
+            }
+            2 => {
+                self.world.doom_share(node, reach);
+                format!("the next share it writes: {reach:?}")
+            }
+            3 => {
+                self.world.doom_effect(node, soon);
+                format!("effect {soon} from now on")
+            }
             _ => {
                 let durable = self.place(2) == 0;
                 self.world.doom_record(node, durable);
+                format!(
+                    "the next audit record, {}",
+                    if durable { "after it is written" } else { "before it is written" }
+                )
             }
-        }
+        };
+        self.world.did(|| format!("n{} is to crash at {when}", node + 1));
     }
 
     /// A machine stands still, for long enough that a lease may end meanwhile.
@@ -134,13 +148,16 @@ impl Run {
             return;
         }
         match self.place(8) {
-            0 | 1 => self.world.back_up(node),
+            0 | 1 => {
+                self.world.did(|| format!("the disk of n{} is copied for a backup", node + 1));
+                self.world.back_up(node);
+            }
             6 if self.may_spoil(node) => {
                 self.world.clone_node(node);
                 self.spoiled.insert(node);
             }
             7 => {
-                let peers: Vec<usize> = (0..self.world.size()).filter(|_| self.world.at() % 3 > 0).collect();
+                let peers: Vec<usize> = (0..self.world.size()).filter(|_| !self.world.at().is_multiple_of(3)).collect();
                 let twin = (self.world.size()..self.world.machines()).next_back();
                 twin.into_iter().for_each(|twin| self.world.flip_clone(twin, &peers));
             }
