@@ -10,6 +10,9 @@
 //! planted secrets show them ([`canary`]).
 //! Not simulated: transports and their handshakes, sealing at rest, TLS, the sizes of queues.
 //!
+//! What helps when a run fails: [`replay`] says whether two runs are one, [`shrink`] finds a smaller scenario that fails in
+//! the same check, [`explain`] tells and draws what happened, and [`mutants`] proves that the checks ring at all.
+//!
 //! To add to it: a new kind of fault belongs into [`network`], [`disk`] or [`world`]; a new thing people or agents do
 //! into [`people`] or [`agents`]; a new act of the random workload into [`random`].
 

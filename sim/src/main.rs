@@ -167,7 +167,8 @@ fn act(command: Command, out: &mut impl Write) -> Result<bool, Trouble> {
                     false => fs::write(path, text + "\n")?,
                 }
             }
-            Ok(conclude(&summary, out)?)
+            let pinned = pins != Pins::default();
+            Ok(conclude(&summary, pinned, out)?)
         }
     }
 }
@@ -189,10 +190,11 @@ fn bar(summary: &Summary, total: u64) {
     }
 }
 
-fn conclude(summary: &Summary, out: &mut impl Write) -> io::Result<bool> {
+fn conclude(summary: &Summary, pinned: bool, out: &mut impl Write) -> io::Result<bool> {
     for failure in &summary.failures {
         writeln!(out, "seed {}: {}", failure.seed, failure.first)?;
-        writeln!(out, "  {} violations; again: keymesh-sim run --seed {}", failure.violations, failure.seed)?;
+        let pins = if pinned { " with the same pins" } else { "" };
+        writeln!(out, "  {} violations; again: keymesh-sim run --seed {}{pins}", failure.violations, failure.seed)?;
     }
     let width = summary.coverage.counts().map(|(what, _)| what.len()).max().unwrap_or_default();
     writeln!(out, "exercised")?;

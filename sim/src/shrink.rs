@@ -12,7 +12,7 @@ use crate::checks;
 use crate::network::Weather;
 use crate::run::recorded;
 use crate::scenario::Scenario;
-use crate::workload::most_acts;
+use crate::workload::{begins, most_acts};
 
 /// What a run came to as far as shrinking is concerned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -119,13 +119,8 @@ impl<T: FnMut(&Scenario) -> Trial, P: FnMut(&Shrunk)> Search<T, P> {
 
     /// Takes away whatever else is not needed.
     fn simplify(&mut self) {
-        for quarters in [1, 2, 3] {
-            let mut scenario = self.best.scenario.clone();
-            scenario.span = scenario.span * quarters / 4;
-            if self.takes(scenario) {
-                break;
-            }
-        }
+        let last = self.best.acts.last().copied();
+        self.change(|scenario| scenario.span = last.map_or(0, |act| begins(scenario, act)).min(scenario.span));
         for liar in self.best.scenario.liars.clone() {
             let mut scenario = self.best.scenario.clone();
             scenario.liars.remove(&liar);
@@ -199,6 +194,7 @@ mod tests {
         assert_eq!(found.violation, "I4: both of them");
         assert!(found.scenario.liars.is_empty() && found.scenario.skew == 0 && found.scenario.tenants.len() == 1);
         assert!(found.before > 60, "{}", found.before);
+        assert_eq!(found.scenario.span, begins(&found.scenario, 40));
     }
 
     #[test]

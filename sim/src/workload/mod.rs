@@ -133,6 +133,11 @@ pub(crate) fn most_acts(scenario: &Scenario) -> u64 {
     number
 }
 
+/// How long after the beginning an act comes, if no act before it takes a while itself.
+pub(crate) fn begins(scenario: &Scenario, act: u64) -> u64 {
+    (0..=act).map(|number| pause(scenario, number)).sum()
+}
+
 /// A run under way.
 #[derive(Debug)]
 pub(crate) struct Run {
