@@ -140,7 +140,7 @@ impl<T: FnMut(&Scenario) -> Trial, P: FnMut(&Shrunk)> Search<T, P> {
         self.change(|scenario| scenario.weather.latency = Weather::CALM.latency);
         self.change(|scenario| scenario.skew = 0);
         while self.best.scenario.tenants.len() > 1 && self.change(|scenario| drop(scenario.tenants.pop())) {}
-        while self.best.scenario.late > 0 && self.change(drop_last_node) {}
+        while self.change(drop_last_node) {}
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Scenario)) -> bool {
@@ -150,13 +150,13 @@ impl<T: FnMut(&Scenario) -> Trial, P: FnMut(&Shrunk)> Search<T, P> {
     }
 }
 
-/// The last node, which was to be admitted later and serves nobody.
+/// Drops the last node if it serves nobody.
 fn drop_last_node(scenario: &mut Scenario) {
     let last = scenario.nodes.len() - 1;
     let serves = scenario.tenants.iter().any(|tenant| tenant.placed.contains(&last));
-    if !serves && scenario.late > 0 {
+    if !serves && last >= 2 {
         scenario.nodes.pop();
-        scenario.late -= 1;
+        scenario.late = scenario.late.saturating_sub(1);
         scenario.liars.remove(&last);
     }
 }
@@ -194,6 +194,8 @@ mod tests {
         assert_eq!(found.violation, "I4: both of them");
         assert!(found.scenario.liars.is_empty() && found.scenario.skew == 0 && found.scenario.tenants.len() == 1);
         assert!(found.before > 60, "{}", found.before);
+        let placed = found.scenario.tenants.iter().flat_map(|tenant| &tenant.placed).max();
+        assert_eq!(found.scenario.nodes.len(), placed.expect("a tenant lies somewhere").max(&1) + 1);
         assert_eq!(found.scenario.span, begins(&found.scenario, 40));
     }
 
