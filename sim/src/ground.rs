@@ -5,7 +5,7 @@ use keymesh_wire::body::{
     Body, CommitteeSpec, MeshGenesis, NewNamespace, NewPolicy, Revocation, Role, RoleGrant, RootSpec, Scope, Subject,
     TenantGenesis,
 };
-use keymesh_wire::ids::{DocumentId, KeyId, KeyringId, MeshId, NamespaceId, NodeId, RootId, StatementId, TenantId};
+use keymesh_wire::ids::{DocumentId, KeyId, KeyringId, MeshId, NamespaceId, RootId, StatementId, TenantId};
 use keymesh_wire::time::Millis;
 use rand_core::Rng;
 
@@ -102,11 +102,20 @@ impl Ground {
         let mut ground = Self::new(seed, plan);
         let members = (0..ground.world.size()).collect::<Vec<_>>();
         let root = ground.propose_root(&members, threshold, faults);
-        assert!(ground.world.run_until(120_000, |world| is_live(world, ground.tenant, root)), "no root");
-        ground.world.trace.note(ground.world.at(), "the root is live everywhere");
-        ground.root = Some(root);
+        ground.await_root(root);
         ground.furnish();
         ground
+    }
+
+    /// Waits until a root is live everywhere, and takes it for what is created from now on.
+    ///
+    /// # Panics
+    /// When it is not live in two minutes.
+    pub fn await_root(&mut self, root: RootId) {
+        let tenant = self.tenant;
+        assert!(self.world.run_until(120_000, |world| is_live(world, tenant, root)), "no root");
+        self.world.trace.note(self.world.at(), "the root is live everywhere");
+        self.root = Some(root);
     }
 
     /// The tenant's document.
@@ -128,8 +137,17 @@ impl Ground {
 
     /// Both admins propose a root of these nodes.
     pub fn propose_root(&mut self, members: &[usize], threshold: u8, faults: u8) -> RootId {
-        let members: Vec<NodeId> = members.iter().map(|node| self.world.node(*node).id()).collect();
-        let spec = RootSpec { committees: vec![CommitteeSpec { members, threshold, faults }] };
+        self.propose_committees(&[(members, threshold, faults)])
+    }
+
+    /// Both admins propose a root that needs each of these committees: members, threshold, faults.
+    pub fn propose_committees(&mut self, committees: &[(&[usize], u8, u8)]) -> RootId {
+        let committee = |(members, threshold, faults): &(&[usize], u8, u8)| CommitteeSpec {
+            members: members.iter().map(|node| self.world.node(*node).id()).collect(),
+            threshold: *threshold,
+            faults: *faults,
+        };
+        let spec = RootSpec { committees: committees.iter().map(committee).collect() };
         self.admins_say(0, &Body::ProposeRoot(spec)).into()
     }
 
@@ -242,11 +260,13 @@ impl Ground {
 pub fn is_live(world: &World, tenant: TenantId, root: RootId) -> bool {
     world.honest().filter(|node| world.node(*node).running.is_some()).all(|node| {
         let live = world.tenant(node, tenant).and_then(|state| state.roots.get(&root)).is_some_and(|root| root.live);
-        let member = world
-            .tenant(node, tenant)
-            .and_then(|state| state.roots.get(&root))
-            .is_some_and(|root| root.committees[0].spec.members.contains(&world.node(node).id()));
-        let share = world.node(node).view().is_some_and(|view| view.shares.contains_key(&(root, 0)));
-        live && share == member
+        let id = world.node(node).id();
+        let committees =
+            world.tenant(node, tenant).and_then(|state| state.roots.get(&root)).map(|root| &root.committees);
+        let shares = (0u8..).zip(committees.into_iter().flatten()).all(|(number, committee)| {
+            let share = world.node(node).view().is_some_and(|view| view.shares.contains_key(&(root, number)));
+            share == committee.spec.members.contains(&id)
+        });
+        live && shares
     })
 }

@@ -14,7 +14,8 @@
 //! the same check, [`explain`] tells and draws what happened, and [`mutants`] proves that the checks ring at all.
 //!
 //! To add to it: a new kind of fault belongs into [`network`], [`disk`] or [`world`]; a new thing people or agents do
-//! into [`people`] or [`agents`]; a new act of the random workload into [`random`].
+//! into [`people`] or [`agents`]; a new act of the random workload into `workload`, and who brings a new kind of statement
+//! about into [`kinds`].
 
 pub mod agents;
 pub mod canary;
@@ -26,6 +27,7 @@ pub mod disk;
 pub mod draw;
 pub mod explain;
 pub mod ground;
+pub mod kinds;
 pub mod liar;
 pub mod model;
 pub mod mutants;
@@ -33,7 +35,6 @@ pub mod network;
 pub mod node;
 pub mod panics;
 pub mod people;
-pub mod random;
 pub mod record;
 pub mod replay;
 pub mod run;

@@ -11,6 +11,7 @@ use keymesh_wire::statement::Checked;
 
 use crate::checks::Checks;
 use crate::coverage::Coverage;
+use crate::kinds;
 use crate::model::Model;
 use crate::seen::Seen;
 
@@ -61,6 +62,9 @@ impl Watch {
         if new {
             match really(|| Checked::from_bytes(bytes)) {
                 Ok(statement) if statement.id() == id => {
+                    if let Some(body) = statement.body() {
+                        self.coverage.count(format!("statements {}", kinds::statement(body)));
+                    }
                     self.statements.insert(id, statement);
                 }
                 Ok(other) => return vec![format!("I2: n{} stores {} under {id}", node + 1, other.id())],

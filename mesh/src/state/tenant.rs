@@ -335,12 +335,13 @@ impl TenantState {
     /// may lie. One liar who sees a ticket cannot use it up, and as no honest custodian votes twice by one ticket, two
     /// instances are never bound by it.
     pub fn ticket_used_by_another(&self, ticket: &Nonce, instance: &str, custodian: &NodeId) -> bool {
-        let liars = self.live_root().and_then(|root| root.committees.first()).map_or(0, |first| first.spec.faults);
+        let committees = self.live_root().into_iter().flat_map(|root| &root.committees);
+        let liars: usize = committees.map(|committee| usize::from(committee.spec.faults)).sum();
         self.tickets
             .get(ticket)
             .into_iter()
             .flatten()
-            .any(|(user, voters)| user != instance && (voters.contains(custodian) || voters.len() > usize::from(liars)))
+            .any(|(user, voters)| user != instance && (voters.contains(custodian) || voters.len() > liars))
     }
 
     /// The instance to which an agent's key is bound, or for which `custodian` voted with this key where nothing is bound

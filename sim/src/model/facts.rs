@@ -404,17 +404,14 @@ impl<'s> Reading<'_, 's> {
         roots
     }
 
-    /// More than (n+f)/2 votes of the first committee for one agent with the same facts bind an instance, unless liars
-    /// enough made that so for two.
+    /// More than (n+f)/2 votes of every committee for one agent with the same facts bind an instance, unless liars enough
+    /// made that so for two.
     fn bound(&self, root: Option<&Root>) -> BTreeMap<String, (PrincipalId, InstanceFacts)> {
-        let Some(committee) = root.and_then(|root| root.committees.first()) else { return BTreeMap::new() };
+        let Some(root) = root else { return BTreeMap::new() };
         let mut claims: Vec<(PrincipalId, &InstanceFacts, BTreeSet<NodeId>)> = Vec::new();
         for place in self.counting("vote-enrolment") {
             let Some(Body::VoteEnrolment(vote)) = self.story.body(place) else { continue };
             let author = self.story.author(place);
-            if !committee.members.contains(&author) {
-                continue;
-            }
             match claims.iter_mut().find(|(agent, facts, _)| *agent == vote.agent && **facts == vote.facts) {
                 Some((_, _, votes)) => {
                     votes.insert(author);
@@ -422,8 +419,12 @@ impl<'s> Reading<'_, 's> {
                 None => claims.push((vote.agent, &vote.facts, BTreeSet::from([author]))),
             }
         }
-        let twice = committee.members.len() + usize::from(committee.faults);
-        claims.retain(|(_, _, votes)| 2 * votes.len() > twice);
+        claims.retain(|(_, _, votes)| {
+            root.committees.iter().all(|committee| {
+                let votes = committee.members.iter().filter(|member| votes.contains(*member)).count();
+                2 * votes > committee.members.len() + usize::from(committee.faults)
+            })
+        });
         let alone = |instance: &str| claims.iter().filter(|(_, facts, _)| facts.instance == instance).count() == 1;
         let bound = claims.iter().filter(|(_, facts, _)| alone(&facts.instance));
         bound.map(|(agent, facts, _)| (facts.instance.clone(), (*agent, (*facts).clone()))).collect()

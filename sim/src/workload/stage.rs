@@ -248,6 +248,7 @@ impl Run {
         for node in late.into_iter().filter(|node| !self.outside.contains(node)) {
             let first = core.iter().next().copied().unwrap_or_default();
             self.world.hand_over(self.mesh.into(), node, first);
+            self.world.hand_over(self.mesh.into(), first, node);
         }
         for (document, holders) in self.holders_of(core) {
             let has = |run: &Self, node: &usize| {

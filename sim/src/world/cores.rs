@@ -8,6 +8,7 @@ use super::*;
 impl World {
     /// Gives a node an input. It is lost if the node is down.
     pub(crate) fn feed(&mut self, node: usize, input: Input) {
+        self.watch.coverage.count(format!("inputs {}", crate::kinds::input(&input)));
         if let Some(running) = &mut self.nodes[node].running {
             running.inbox.push_back(input);
             self.pump(node);

@@ -320,12 +320,13 @@ impl TenantState {
     }
 
     fn fold_enrolments(&mut self, graph: &Graph, valid: &[Index]) {
-        let quorum = self.live_root().and_then(|root| root.committees.first()).map(RootCommittee::vote_quorum);
-        let voters: BTreeSet<NodeId> = self
+        // Where a root needs several committees, so does a binding: none of them takes another's word for who an agent is.
+        let committees: Vec<(BTreeSet<NodeId>, usize)> = self
             .live_root()
-            .and_then(|root| root.committees.first())
-            .map(|committee| committee.spec.members.iter().copied().collect())
-            .unwrap_or_default();
+            .into_iter()
+            .flat_map(|root| &root.committees)
+            .map(|committee| (committee.spec.members.iter().copied().collect(), committee.vote_quorum()))
+            .collect();
         for statement in valid.iter().map(|index| &graph.entries()[*index].statement) {
             let Some(Body::VoteEnrolment(EnrolmentVote { agent, facts, ticket, .. })) = statement.body() else {
                 continue;
@@ -340,15 +341,19 @@ impl TenantState {
                 enrolment.claims.push(Claim { agent, facts, votes: BTreeSet::new() });
                 enrolment.claims.len() - 1
             });
-            if voters.contains(&statement.author()) {
+            if committees.iter().any(|(members, _)| members.contains(&statement.author())) {
                 enrolment.claims[place].votes.insert(statement.author());
             }
         }
         for enrolment in self.enrolments.values_mut() {
             enrolment.claims.sort_by(|a, b| (a.agent, &a.facts.launched_by).cmp(&(b.agent, &b.facts.launched_by)));
-            let mut fixed = quorum.into_iter().flat_map(|quorum| {
-                enrolment.claims.iter().enumerate().filter(move |(_, claim)| claim.votes.len() >= quorum)
-            });
+            let quorate = |claim: &Claim| {
+                let enough = |(members, quorum): &(BTreeSet<NodeId>, usize)| {
+                    claim.votes.intersection(members).count() >= *quorum
+                };
+                !committees.is_empty() && committees.iter().all(enough)
+            };
+            let mut fixed = enrolment.claims.iter().enumerate().filter(|(_, claim)| quorate(claim));
             // Two fixed claims need more liars than the tenant tolerates; then nobody holds the instance.
             enrolment.bound = match (fixed.next().map(|(place, _)| place), fixed.next()) {
                 (Some(place), None) => Some(place),
