@@ -63,6 +63,7 @@ pub fn run(scenario: Scenario) -> Report {
 }
 
 fn through(scenario: Scenario, options: Options) -> Report {
+    let _remembered = keymesh_wire::sign::remembered::scope();
     let mut run = Run::begin(scenario, options);
     run.acts();
     run.recover();

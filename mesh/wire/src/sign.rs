@@ -67,6 +67,98 @@ impl Identity {
 /// Whether `signature` over `message` is `signer`'s.
 pub fn verify(signer: &PrincipalId, message: &[u8], signature: &[u8]) -> bool {
     let Ok(signature) = <[u8; SIGNATURE_BYTES]>::try_from(signature) else { return false };
+    #[cfg(feature = "remember")]
+    return remembered::or_verify(signer, message, &signature, || holds(signer, message, &signature));
+    #[cfg(not(feature = "remember"))]
+    holds(signer, message, &signature)
+}
+
+fn holds(signer: &PrincipalId, message: &[u8], signature: &[u8; SIGNATURE_BYTES]) -> bool {
     let Ok(key) = VerifyingKey::from_bytes(signer.as_bytes()) else { return false };
-    key.verify_strict(message, &Signature::from_bytes(&signature)).is_ok()
+    key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
+}
+
+#[cfg(feature = "remember")]
+pub mod remembered {
+    //! Signatures that held once hold again without being verified, within a scope that asks for that.
+    //!
+    //! A simulation is many nodes in one process, each of which verifies what every other has verified; this spares it the
+    //! arithmetic and changes no answer. Outside of such a scope nothing is remembered.
+
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    use sha2::{Digest, Sha256};
+
+    use super::{PrincipalId, SIGNATURE_BYTES};
+
+    thread_local! {
+        static KNOWN: RefCell<Option<BTreeSet<[u8; 32]>>> = const { RefCell::new(None) };
+    }
+
+    /// Forgets everything when it goes.
+    #[derive(Debug)]
+    pub struct Scope(());
+
+    impl Drop for Scope {
+        fn drop(&mut self) {
+            KNOWN.set(None);
+        }
+    }
+
+    /// From now on until the scope goes this thread remembers signatures that held.
+    #[must_use]
+    pub fn scope() -> Scope {
+        KNOWN.set(Some(BTreeSet::new()));
+        Scope(())
+    }
+
+    pub(super) fn or_verify(
+        signer: &PrincipalId,
+        message: &[u8],
+        signature: &[u8; SIGNATURE_BYTES],
+        verify: impl FnOnce() -> bool,
+    ) -> bool {
+        if KNOWN.with_borrow(Option::is_none) {
+            return verify();
+        }
+        let mut hash = Sha256::new();
+        hash.update(signer.as_bytes());
+        hash.update(signature);
+        hash.update(message);
+        let name: [u8; 32] = hash.finalize().into();
+        if KNOWN.with_borrow(|known| known.as_ref().is_some_and(|known| known.contains(&name))) {
+            return true;
+        }
+        let holds = verify();
+        if holds {
+            KNOWN.with_borrow_mut(|known| known.as_mut().map(|known| known.insert(name)));
+        }
+        holds
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::super::{Identity, verify};
+        use super::*;
+        use crate::secret::Secret32;
+
+        #[test]
+        fn what_held_holds_again_and_nothing_else_does() {
+            let identity = Identity::from_seed(Secret32::from_array(&mut [7; 32]));
+            let other = Identity::from_seed(Secret32::from_array(&mut [8; 32]));
+            let signature = identity.sign(b"message");
+            let scope = scope();
+            for _ in 0..2 {
+                assert!(verify(&identity.principal(), b"message", &signature));
+                assert!(!verify(&identity.principal(), b"massage", &signature));
+                assert!(!verify(&other.principal(), b"message", &signature));
+                let mut altered = signature;
+                altered[0] ^= 1;
+                assert!(!verify(&identity.principal(), b"message", &altered));
+            }
+            drop(scope);
+            assert!(KNOWN.with_borrow(Option::is_none));
+        }
+    }
 }

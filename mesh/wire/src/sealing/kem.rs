@@ -135,8 +135,8 @@ impl Kem for Dhkem {
         }
         let (ephemeral, _) = Self::gen_keypair_with_rng(rng);
         let recipient = recipient.to_bytes().into();
-        let shared = shared_secret(&ephemeral.scalar, &recipient, &ephemeral.public, &recipient)
-            .ok_or(HpkeError::EncapError)?;
+        let shared =
+            shared_secret(&ephemeral.scalar, &recipient, &ephemeral.public, &recipient).ok_or(HpkeError::EncapError)?;
         Ok((shared, Encapsulated::from_bytes(&ephemeral.public)?))
     }
 }
