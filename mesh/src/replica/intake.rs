@@ -178,8 +178,16 @@ impl Replica {
             let ordered: Vec<Checked> =
                 document.graph().entries().iter().map(|entry| entry.statement.clone()).collect();
             self.library.adopt(document);
+            // All of it is written before anything that waited for a part of it: parents come before children on a disk.
             for statement in &ordered {
-                let actions = self.inserted(statement, None, now, rng, step);
+                step.batch.writes.push(Write::Statement {
+                    document: id,
+                    id: statement.id(),
+                    bytes: statement.bytes().to_vec(),
+                });
+            }
+            for statement in &ordered {
+                let actions = self.spread.inserted(statement, None, &self.library, now.boot, rng);
                 self.carry_out(actions, now, rng, step);
             }
             left.extend(statements);

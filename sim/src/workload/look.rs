@@ -79,10 +79,6 @@ impl Run {
                     Then::Keyring { tenant, keyring } => self.tenants[tenant].keyrings.push(keyring),
                     Then::Key { tenant, key } => self.tenants[tenant].keys.push(key),
                     Then::Namespace { tenant, namespace } => self.tenants[tenant].namespaces.push(namespace),
-                    Then::Version { tenant, key, data } => {
-                        let known = self.tenants[tenant].keys.iter_mut().find(|known| known.key == key);
-                        known.into_iter().for_each(|known| known.data.push(data));
-                    }
                 }
             }
             Err(error) => {

@@ -106,7 +106,6 @@ pub(crate) enum Then {
     Nothing,
     Keyring { tenant: usize, keyring: KnownKeyring },
     Key { tenant: usize, key: KnownKey },
-    Version { tenant: usize, key: KeyId, data: [u8; 32] },
     Namespace { tenant: usize, namespace: NamespaceId },
 }
 

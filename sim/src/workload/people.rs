@@ -228,8 +228,10 @@ impl Run {
         if let Body::AddVersion(new) = &body {
             self.world.watch.model.planted(known.key, new.version.version, &data);
         }
-        let then = Then::Version { tenant, key: known.key, data };
-        self.say_as(tenant, node, admin, &body, vec![blob], then);
+        // A node may hold it and release it although nobody was told so.
+        let known = self.tenants[tenant].keys.iter_mut().find(|other| other.key == known.key);
+        known.into_iter().for_each(|known| known.data.push(data));
+        self.say_as(tenant, node, admin, &body, vec![blob], Then::Nothing);
     }
 
     fn key_state(&mut self, tenant: usize, node: usize) {
@@ -405,7 +407,11 @@ impl Run {
     /// The mesh's operators admit and remove nodes, and change who they are.
     fn operate(&mut self) {
         let document = self.mesh.into();
-        let up = |node: &usize| self.world.node(*node).running.is_some();
+        // People turn to nodes that belong to the mesh, as far as those know.
+        let up = |node: &usize| {
+            let view = self.world.node(*node).view();
+            view.is_some_and(|view| view.members.contains_key(&self.world.node(*node).id()))
+        };
         let up: Vec<usize> =
             (0..self.world.size()).filter(|node| !self.scenario.liars.contains(node)).filter(up).collect();
         if up.is_empty() {
@@ -418,7 +424,9 @@ impl Run {
         let drawn = if spare.is_empty() { None } else { Some(spare[self.place(spare.len())]) };
         let body = match (self.place(6), late) {
             (0..=2, Some(late)) => Body::AdmitNode(self.world.node(late).card.clone()),
-            (3, _) if drawn.is_some() => Body::RemoveNode(self.world.node(drawn.unwrap_or_default()).id()),
+            (3, _) if drawn.is_some_and(|drawn| drawn != node) => {
+                Body::RemoveNode(self.world.node(drawn.unwrap_or_default()).id())
+            }
             (4, _) if drawn.is_some() => Body::AdmitNode(self.world.node(drawn.unwrap_or_default()).card.clone()),
             (5, _) if self.founders.len() > 2 => Body::SuspendAdmin(self.founders[2].identity.principal()),
             _ => Body::Edit(vec![EditOp::Put { path: vec!["note".into()], value: format!("at {}", self.world.at()) }]),

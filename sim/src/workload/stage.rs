@@ -381,8 +381,9 @@ impl Run {
         let lost: Vec<(StatementId, DocumentId, usize)> = self
             .world
             .acknowledged()
-            // What one that is gone for good acknowledged and could tell nobody is gone with it.
-            .filter(|(_, (node, _))| core.contains(node))
+            // What one that is gone for good, or that the document was taken from, acknowledged and could tell nobody is
+            // on its disk only.
+            .filter(|(_, (node, document))| holders.get(document).is_some_and(|holders| holders.contains(node)))
             .filter(|(id, (_, document))| {
                 let holders = holders.get(document).map(Vec::as_slice).unwrap_or_default();
                 holders.iter().any(|node| !self.world.node(*node).disk.has(id))
@@ -399,33 +400,42 @@ impl Run {
 
     /// I6: once enough custodians run, denials come into effect.
     fn denials_in_effect(&mut self, tenant: usize, core: &BTreeSet<usize>) {
-        if self.tenants[tenant].plan.committees.is_empty() {
-            return;
-        }
         let end = self.world.at() + RECOVERY;
-        loop {
-            let pending: Vec<StatementId> = core
+        let holders = self.holders_of(core).remove(&self.tenants[tenant].document()).unwrap_or_default();
+        while self.is_able(tenant, core) {
+            let pending: Option<StatementId> = holders
                 .iter()
                 .filter_map(|node| self.state(*node, tenant))
-                .flat_map(|state| {
-                    state.denials.values().filter(|denial| !denial.effective).map(|denial| denial.statement)
-                })
-                .collect();
-            if pending.is_empty() {
-                return;
-            }
+                .find_map(|state| state.denials.values().find(|denial| !denial.effective))
+                .map(|denial| denial.statement);
+            let Some(pending) = pending else { return };
             if self.world.at() >= end {
-                let what = format!("I6: {} is not in effect {RECOVERY} ms after the healing", pending[0]);
+                let what = format!("I6: {pending} is not in effect {RECOVERY} ms after the healing");
                 return self.world.violation(what);
             }
             self.pass(500);
         }
     }
 
+    /// Whether enough members of every committee of the tenant's roots run, are honest, and still count for it: people may
+    /// have taken the tenant from more of its custodians than it can do without.
+    fn is_able(&self, tenant: usize, core: &BTreeSet<usize>) -> bool {
+        let holders = self.holders_of(core).remove(&self.tenants[tenant].document()).unwrap_or_default();
+        let Tenancy { plan, root, .. } = &self.tenants[tenant];
+        let counts = |member: &&usize| holders.contains(member) && !self.spoiled.contains(member);
+        root.is_some()
+            && plan
+                .committees
+                .iter()
+                .all(|committee| committee.members.iter().filter(counts).count() >= committee.needed())
+    }
+
     /// Whoever may have a key gets it from every lessee.
     fn serve(&mut self, tenant: usize, core: &BTreeSet<usize>) {
         let holders = self.holders_of(core).remove(&self.tenants[tenant].document()).unwrap_or_default();
-        let Some(node) = holders.first().copied() else { return };
+        let Some(node) = holders.first().copied().filter(|_| self.is_able(tenant, core)) else {
+            return self.count("tenants left without a quorum");
+        };
         let agent = &self.tenants[tenant].agents[0];
         let (id, instance) = (agent.id(), agent.instance.name());
         let Some(state) = self.state(node, tenant) else { return };
