@@ -250,7 +250,7 @@ fn committees(nodes: &[Spot], placed: &[usize], rng: &mut ChaCha20Rng) -> Vec<Co
                 let threshold = if n > 2 { threshold.min(n as u64 - 1).max(2) } else { threshold };
                 // As many liars as neither open the root, nor keep it shut, nor keep a denial from taking effect.
                 let faults = ((threshold - 1) / 2).min(n as u64 - threshold);
-                let faults = draw::between(rng, 0, faults);
+                let faults = if draw::chance(rng, 650) { faults } else { 0 };
                 CommitteePlan { members: half[..n].to_vec(), threshold: threshold as u8, faults: faults as u8 }
             })
             .collect();
@@ -270,7 +270,7 @@ fn committees(nodes: &[Spot], placed: &[usize], rng: &mut ChaCha20Rng) -> Vec<Co
 
 /// Nodes that lie: in every committee at most as many as it tolerates.
 fn liars(tenants: &[TenantPlan], count: usize, pinned: Option<u8>, rng: &mut ChaCha20Rng) -> BTreeSet<usize> {
-    let drawn = if draw::chance(rng, 400) { draw::between(rng, 1, 3) } else { 0 };
+    let drawn = if draw::chance(rng, 600) { draw::between(rng, 1, 3) } else { 0 };
     let wanted = pinned.map_or(drawn, u64::from) as usize;
     let mut liars = BTreeSet::new();
     // The first node is where a mesh begins; somebody has to be honest there.

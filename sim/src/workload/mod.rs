@@ -4,7 +4,8 @@
 //! the act that brings it about, and fails when one has none. Nobody waits for anybody: an act hands something in and
 //! goes; what comes of it is looked at when it comes.
 //!
-//! To add to it: what people say belongs into `people`, what they say without a right to it into `abuse`, what agents ask into `agents`, what breaks into `faults`, and how
+//! To add to it: what people say belongs into `people`, what they say without a right to it into `abuse`, how they
+//! contradict one another into `quarrel`, what agents ask into `agents`, what breaks into `faults`, and how
 //! a scenario is set up and how all comes right in the end into `stage`.
 
 mod abuse;
@@ -12,6 +13,7 @@ mod agents;
 mod faults;
 mod look;
 mod people;
+mod quarrel;
 mod stage;
 mod words;
 
@@ -214,7 +216,13 @@ impl Run {
     pub(crate) fn acts(&mut self) {
         let mut rng = self.stream(u64::from(u32::MAX) - 1);
         for liar in self.scenario.liars.clone() {
-            self.world.corrupt(liar, Lie::draw(&mut rng));
+            let mut lies = Lie::draw(&mut rng);
+            // Partials are few among all that a node says; somebody has to be false about those, too.
+            let partial = [Lie::FalsePartials, Lie::ForeignPartials, Lie::BorrowsIndexes];
+            if draw::chance(&mut rng, 500) {
+                lies.push(partial[draw::place(&mut rng, partial.len())]);
+            }
+            self.world.corrupt(liar, lies);
         }
         let end = self.world.at() + self.scenario.span;
         for number in 0.. {

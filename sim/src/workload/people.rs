@@ -26,6 +26,15 @@ when { 9223372036854775807 + context.pending > 0 };"#;
 pub(crate) const CLOSED: &str = "forbid(principal, action, resource);";
 pub(super) const NAMES: [&str; 4] = ["prod", "dev", "data", "logs"];
 
+/// Who says something.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Voice {
+    /// The place of the admin who signs it.
+    pub first: usize,
+    /// Whether all others endorse it on the spot.
+    pub together: bool,
+}
+
 impl Run {
     /// Somebody of a tenant, or of the mesh, does something.
     pub(super) fn people(&mut self, tenant: usize) {
@@ -33,7 +42,7 @@ impl Run {
         if self.scenario.bribed && tenant == 0 && draw::chance(&mut self.world.rng, 80) {
             return self.bribe(tenant, node);
         }
-        match self.place(41) {
+        match self.place(46) {
             0..=2 => self.create_keyring(tenant, node, true),
             3 => self.create_keyring(tenant, node, false),
             4..=8 => self.create_key(tenant, node),
@@ -58,6 +67,7 @@ impl Run {
             37 => self.forge(tenant, node),
             38 => self.remember(tenant, node),
             39 => self.overreach(tenant, node),
+            40..=44 => self.contradict(tenant, node),
             _ => self.revoke_and_ask(tenant, node),
         }
     }
@@ -112,6 +122,19 @@ impl Run {
                 | Body::SetKeyState(KeyStateChange { state: KeyState::Destroyed, .. })
         );
         let together = guarded && draw::chance(&mut self.world.rng, 600);
+        self.say_by(tenant, node, Voice { first, together }, body, blobs, then)
+    }
+
+    /// One admin says something, all others endorsing it on the spot or not.
+    pub(super) fn say_by(
+        &mut self,
+        tenant: usize,
+        node: usize,
+        Voice { first, together }: Voice,
+        body: &Body,
+        blobs: Vec<Vec<u8>>,
+        then: Then,
+    ) -> StatementId {
         let tenancy = &self.tenants[tenant];
         let document = tenancy.document();
         let signers: Vec<&Signer> = match together {
@@ -444,7 +467,7 @@ impl Run {
     }
 
     /// Whether a tenant can do without a node.
-    fn may_go(&self, tenant: usize, place: usize) -> bool {
+    pub(super) fn may_go(&self, tenant: usize, place: usize) -> bool {
         let Tenancy { plan, displaced, .. } = &self.tenants[tenant];
         plan.committees.iter().filter(|committee| committee.members.contains(&place)).all(|committee| {
             let gone = |member: &&usize| {

@@ -223,8 +223,14 @@ impl Run {
         // Nothing that anybody does by himself is left to do after this: leases run out, wishes end.
         self.pass(5_000);
         let began = self.world.at();
+        let mut again = true;
         while !self.agree(&core) && self.world.at() < began + RECOVERY {
             self.pass(100);
+            // Whoever was not yet known to be placed when the documents were brought gets them now.
+            if again && self.world.at() > began + RECOVERY / 4 {
+                again = false;
+                self.hand_over(&core);
+            }
         }
         if !self.agree(&core) {
             let apart = self.apart(&core);
