@@ -12,7 +12,7 @@ const FLOORS: [(&str, u64); 14] = [
     ("revocations during a cut", 40),
     ("healed cuts", 100),
     ("crashes while idle", 60),
-    ("crashes before a write", 40),
+    ("crashes before a write", 20),
     ("crashes between shares and the rest", 20),
     ("crashes before effects", 20),
     ("crashes between effects", 20),

@@ -156,7 +156,8 @@ impl Run {
         let id = tenancy.agents[agent].id();
         self.world.did(|| format!("agent {id:?} asks for {key:?} blindly through n{}", node + 1));
         let handle = self.world.ask(node, &question);
-        self.wait(handle, What::Blind { tenant, key, node, question });
+        let versions = self.versions(node, tenant, &key);
+        self.wait(handle, What::Blind { tenant, key, node, question, versions });
         handle
     }
 

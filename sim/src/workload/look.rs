@@ -2,7 +2,7 @@
 
 use keymesh_mesh::custody::message::Verdict;
 use keymesh_wire::error::{Code, WireError};
-use keymesh_wire::ids::KeyId;
+use keymesh_wire::ids::{KeyId, NodeId};
 
 use super::{Run, Then, Waiting, What};
 use crate::world::{Denied, Outcome};
@@ -44,8 +44,11 @@ impl Run {
     fn came(&mut self, waiting: Waiting) {
         let handle = waiting.handle;
         match waiting.what {
-            What::Blind { tenant, key, node, question } => {
+            What::Blind { tenant, key, node, question, versions } => {
                 let opened = self.world.open(node, &question, None, handle, usize::MAX);
+                if opened.is_err() && versions > 0 && self.versions(node, tenant, &key) == versions {
+                    self.should_have_opened(tenant, key, handle);
+                }
                 self.opened(tenant, key, handle, opened);
                 self.tenants[tenant].questions.push(question);
                 self.tenants[tenant].questions.truncate(8);
@@ -104,6 +107,29 @@ impl Run {
             Err(Denied::Refused(_)) => self.count("releases refused"),
             Err(Denied::NoLease) => self.count("releases without a lease"),
             Err(Denied::Down | Denied::NoRecord | Denied::Grant(_)) => self.count("releases cut short"),
+        }
+    }
+
+    /// How many versions of a key a node shows.
+    pub(super) fn versions(&self, node: usize, tenant: usize, key: &KeyId) -> usize {
+        let view = self.world.node(node).view().and_then(|view| view.tenant(&self.tenants[tenant].id));
+        view.and_then(|view| view.tenant().keys.get(key)).map_or(0, |key| key.versions.len())
+    }
+
+    /// Enough honest partials open, whatever liars add to them.
+    fn should_have_opened(&mut self, tenant: usize, key: KeyId, handle: crate::world::Handle) {
+        let gave = |place: &&usize| {
+            let id = self.world.node(**place).id();
+            let partial = |(who, verdict): &(NodeId, Verdict)| *who == id && matches!(verdict, Verdict::Partial(_));
+            let honest = !self.scenario.liars.contains(place) && !self.spoiled.contains(place);
+            honest && self.world.gathered(handle).iter().any(partial)
+        };
+        let committees = &self.tenants[tenant].plan.committees;
+        let enough = committees
+            .iter()
+            .all(|committee| committee.members.iter().filter(gave).count() >= usize::from(committee.threshold));
+        if enough && !committees.is_empty() {
+            self.world.violation(format!("liveness: enough honest partials do not open {key}"));
         }
     }
 

@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use keymesh_mesh::state::TenantState;
 use keymesh_wire::envelope::Verified;
 use keymesh_wire::ids::{DocumentId, KeyId, KeyringId, MeshId, NamespaceId, RootId, StatementId, TenantId};
+use keymesh_wire::statement::Checked;
 use keymesh_wire::ticket::Ticket;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -69,6 +70,8 @@ pub(crate) struct Tenancy {
     pub(crate) agents: Vec<Agent>,
     pub(crate) tickets: Vec<Verified<Ticket>>,
     pub(crate) questions: Vec<Question>,
+    /// What keys were made with.
+    pub(crate) made: BTreeMap<KeyId, (Vec<Checked>, Vec<Vec<u8>>)>,
     /// Nodes that people proposed to take the tenant from.
     pub(crate) displaced: BTreeSet<usize>,
     /// The newest statements that somebody saw some time ago.
@@ -97,7 +100,7 @@ pub(crate) enum What {
     /// A release from a leased keyring.
     Release { tenant: usize, key: KeyId, node: usize },
     /// A blind release.
-    Blind { tenant: usize, key: KeyId, node: usize, question: Question },
+    Blind { tenant: usize, key: KeyId, node: usize, question: Question, versions: usize },
     /// An enrolment.
     Enrolment,
 }

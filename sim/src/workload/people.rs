@@ -22,6 +22,8 @@ pub(crate) const FAULTY: &str = r#"permit(principal, action, resource)
 when { context.zone == "aws/eu-west-1a" && context.launched_by == "deploy" };
 forbid(principal, action, resource)
 when { 9223372036854775807 + context.pending > 0 };"#;
+/// A policy that permits somebody else: where it stands beside the usual one, neither permits alone.
+pub(crate) const ELSEWHERE: &str = r#"permit(principal, action, resource) when { context.zone == "aws/eu-west-1b" };"#;
 /// A policy under which nothing is released.
 pub(crate) const CLOSED: &str = "forbid(principal, action, resource);";
 pub(super) const NAMES: [&str; 4] = ["prod", "dev", "data", "logs"];
@@ -236,7 +238,11 @@ impl Run {
         let made = maker.key(&view, keyring.id, name, &data, &mut self.world.rng);
         self.world.plant_key(&made, &data);
         let key = KnownKey { key: made.id, keyring: keyring.id, leased: keyring.leased, data: vec![data] };
-        self.say_as(tenant, node, admin, &made.body, made.blobs, Then::Key { tenant, key });
+        let tenancy = &self.tenants[tenant];
+        let statements = self.world.together(node, tenancy.document(), &[&tenancy.admins[admin]], &made.body);
+        self.world.did(|| format!("{} says at n{}: a new key", tenancy.admins[admin].name, node + 1));
+        self.hand_in(node, &statements, made.blobs.clone(), made.body.kind(), Then::Key { tenant, key });
+        self.tenants[tenant].made.insert(made.id, (statements, made.blobs));
     }
 
     fn add_version(&mut self, tenant: usize, node: usize) {
@@ -321,7 +327,7 @@ impl Run {
             return;
         }
         let keyring = first[self.place(first.len())];
-        let text = [POLICY, POLICY, CLOSED, FAULTY][self.place(4)].to_owned();
+        let text = [POLICY, POLICY, CLOSED, ELSEWHERE, FAULTY][self.place(5)].to_owned();
         let body = Body::SetPolicy(NewPolicy { scope: Scope::Keyring(keyring.id), text });
         self.say(tenant, node, &body, Vec::new(), Then::Nothing);
     }
@@ -483,7 +489,11 @@ impl Run {
     /// Admins agreed yesterday that a key is destroyed, and hand that in today: its delay is over when it comes.
     fn destroy_yesterday(&mut self, tenant: usize, node: usize) {
         // The first key of each class stays, so that somebody can be served in the end.
-        let Some(known) = self.tenants[tenant].keys.get(4).cloned() else { return };
+        let others = self.tenants[tenant].keys.get(4..).unwrap_or_default().to_vec();
+        if others.is_empty() {
+            return;
+        }
+        let known = others[self.place(others.len())].clone();
         if self.state(node, tenant).is_none_or(|state| !state.keys.contains_key(&known.key)) {
             return;
         }
@@ -495,6 +505,12 @@ impl Run {
         let statements = self.world.together_at(node, tenancy.document(), &signers, Wall(yesterday), &body);
         self.hand_in(node, &statements, Vec::new(), body.kind(), Then::Nothing);
         self.count("keys destroyed yesterday");
+        // Whoever made it never had an answer, and hands it in once more.
+        let made = self.tenants[tenant].made.get(&known.key).cloned();
+        if let (Some((statements, blobs)), Some(other)) = (made, self.holder(tenant)) {
+            self.pass(1_500);
+            self.hand_in(other, &statements, blobs, "create-key once more", Then::Nothing);
+        }
     }
 
     /// An agent is revoked at one node and asks another at once, before anybody can have told it.

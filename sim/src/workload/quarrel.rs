@@ -5,7 +5,7 @@ use keymesh_wire::body::{
     Body, EditOp, KeyState, KeyStateChange, NewNamespace, NewPolicy, Placement, Role, RoleGrant, RoleRevocation, Scope,
 };
 
-use super::people::{CLOSED, NAMES, Voice};
+use super::people::{CLOSED, ELSEWHERE, NAMES, Voice};
 use super::{Run, Then};
 use crate::draw;
 use crate::ground::POLICY;
@@ -28,6 +28,14 @@ impl Run {
             let removed = matches!(body, Body::CreateNamespace(_));
             let voice = Voice { first: if removed { 2 } else { 0 }, together: !removed };
             self.say_by(tenant, node, voice, &body, Vec::new(), Then::Nothing);
+            if let Body::SetPolicy(NewPolicy { scope: Scope::Keyring(keyring), .. }) = body {
+                // Somebody asks when both have heard of both.
+                let key = self.tenants[tenant].keys.iter().find(|known| known.keyring == keyring && known.leased);
+                if let Some(key) = key.map(|known| known.key).filter(|_| node == other) {
+                    self.pass(2_000);
+                    self.release_at(tenant, node, 0, key);
+                }
+            }
         }
     }
 
@@ -55,12 +63,15 @@ impl Run {
                 (change(one), change(another))
             }
             2 | 3 => {
-                let keyring = self.tenants[tenant].keyrings.iter().find(|keyring| keyring.leased)?.id;
-                let keyring = self.tenants[tenant].keyrings.iter().skip(2).find(|k| k.leased).map_or(keyring, |k| k.id);
+                // Of those with a key, and not the first, so that somebody can be served in the end.
+                let keys = &self.tenants[tenant].keys;
+                let first = keys.iter().find(|known| known.leased)?.keyring;
+                let keyring = keys.iter().find(|known| known.leased && known.keyring != first)?.keyring;
                 self.state(node, tenant)?.keyrings.get(&keyring)?;
                 let policy =
                     |text: &str| Body::SetPolicy(NewPolicy { scope: Scope::Keyring(keyring), text: text.to_owned() });
-                (policy(POLICY), policy(CLOSED))
+                let texts = [CLOSED, ELSEWHERE, ELSEWHERE];
+                (policy(POLICY), policy(texts[self.place(texts.len())]))
             }
             4 => {
                 let removed = self.tenants[tenant].admins.get(2)?.identity.principal();

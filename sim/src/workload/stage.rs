@@ -11,7 +11,7 @@ use keymesh_mesh::view::releasable;
 use keymesh_wire::body::{Body, MeshGenesis, NewNamespace, NewPolicy, Role, RoleGrant, Scope, TenantGenesis};
 use keymesh_wire::ids::{BlobHash, DocumentId, KeyId, MeshId, NodeId, StatementId, TenantId};
 
-use super::people::{CLOSED, FAULTY};
+use super::people::{CLOSED, ELSEWHERE, FAULTY};
 use super::{Run, Tenancy};
 use crate::agents::{Agent, Instance, evidence_root};
 use crate::draw;
@@ -36,6 +36,8 @@ impl Run {
         world.make(options);
         let permitted = Match { zone: Some("aws/eu-west-1a".into()), launched_by: Some("deploy".into()) };
         world.watch.model.policy(POLICY, Rule { permits: vec![permitted], forbids: Vec::new() });
+        let other = Match { zone: Some("aws/eu-west-1b".into()), launched_by: None };
+        world.watch.model.policy(ELSEWHERE, Rule { permits: vec![other], forbids: Vec::new() });
         for text in [CLOSED, FAULTY] {
             world.watch.model.policy(text, Rule { permits: Vec::new(), forbids: vec![Match::default()] });
         }
@@ -107,6 +109,7 @@ impl Run {
             agents: agents.into(),
             tickets: Vec::new(),
             questions: Vec::new(),
+            made: BTreeMap::new(),
             displaced: BTreeSet::new(),
             remembered: Vec::new(),
         });
