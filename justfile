@@ -51,10 +51,6 @@ sweep FROM="0" TO="500" *ARGS:
 mutants JSON="target/mutants.json" *ARGS:
     cargo run --release -p keymesh-sim --features mutants -- sweep --mutant all --jobs "$(nproc)" --json {{JSON}} {{ARGS}}
 
-# How the cost of a mesh grows with its nodes.
-scale *ARGS:
-    cargo run --release -p keymesh-sim -- scale {{ARGS}}
-
 # How the cost of the mesh grows with its size: figures and a plot in docs/simulation.
 scale *ARGS:
     cargo run --release -p keymesh-sim -- scale {{ARGS}}
