@@ -1,6 +1,7 @@
 //! What comes of what was asked.
 
 use keymesh_mesh::custody::message::Verdict;
+use keymesh_mesh::view::releasable;
 use keymesh_wire::error::{Code, WireError};
 use keymesh_wire::ids::{KeyId, NodeId};
 
@@ -46,8 +47,11 @@ impl Run {
         match waiting.what {
             What::Blind { tenant, key, node, question, versions } => {
                 let opened = self.world.open(node, &question, None, handle, usize::MAX);
-                if opened.is_err() && versions > 0 && self.versions(node, tenant, &key) == versions {
-                    self.should_have_opened(tenant, key, handle);
+                if let Err(why) = &opened
+                    && versions > 0
+                    && self.everybody_shows(node, tenant, &key, versions)
+                {
+                    self.should_have_opened(tenant, key, handle, why);
                 }
                 self.opened(tenant, key, handle, opened);
                 self.tenants[tenant].questions.push(question);
@@ -87,7 +91,7 @@ impl Run {
             Err(error) => {
                 let code = error.code;
                 self.count(format!("refused to say: {code:?}"));
-                let hostile = matches!(kind, "forged" | "by an old sight");
+                let hostile = matches!(kind, "forged" | "by an old sight" | "create-key once more");
                 if matches!(code, Code::Malformed | Code::StatementInvalid | Code::Internal) && !hostile {
                     self.world.violation(format!("n{} does not take {kind}: {error}", node + 1));
                 }
@@ -110,14 +114,22 @@ impl Run {
         }
     }
 
-    /// How many versions of a key a node shows.
+    /// How many versions of a key a node shows; none of one that is not to be released any more.
     pub(super) fn versions(&self, node: usize, tenant: usize, key: &KeyId) -> usize {
         let view = self.world.node(node).view().and_then(|view| view.tenant(&self.tenants[tenant].id));
-        view.and_then(|view| view.tenant().keys.get(key)).map_or(0, |key| key.versions.len())
+        let key = view.and_then(|view| view.tenant().keys.get(key)).filter(|key| releasable(key.state));
+        key.map_or(0, |key| key.versions.len())
+    }
+
+    /// Whether a node and all custodians that run show so many versions of a key: otherwise they speak of different ones.
+    fn everybody_shows(&self, node: usize, tenant: usize, key: &KeyId, versions: usize) -> bool {
+        let members = self.tenants[tenant].plan.committees.iter().flat_map(|committee| &committee.members).copied();
+        let up = members.filter(|member| self.world.node(*member).view().is_some());
+        up.chain([node]).all(|place| self.versions(place, tenant, key) == versions)
     }
 
     /// Enough honest partials open, whatever liars add to them.
-    fn should_have_opened(&mut self, tenant: usize, key: KeyId, handle: crate::world::Handle) {
+    fn should_have_opened(&mut self, tenant: usize, key: KeyId, handle: crate::world::Handle, why: &str) {
         let gave = |place: &&usize| {
             let id = self.world.node(**place).id();
             let partial = |(who, verdict): &(NodeId, Verdict)| *who == id && matches!(verdict, Verdict::Partial(_));
@@ -129,7 +141,7 @@ impl Run {
             .iter()
             .all(|committee| committee.members.iter().filter(gave).count() >= usize::from(committee.threshold));
         if enough && !committees.is_empty() {
-            self.world.violation(format!("liveness: enough honest partials do not open {key}"));
+            self.world.violation(format!("liveness: enough honest partials do not open {key}: {why}"));
         }
     }
 

@@ -252,9 +252,9 @@ impl Run {
     fn hand_over(&mut self, core: &BTreeSet<usize>) {
         self.pass(2_000);
         // Of an admission that only the admitted node heard of, somebody brings word.
-        let late: Vec<usize> =
-            core.iter().copied().filter(|node| *node + self.scenario.late >= self.world.size()).collect();
-        for node in late.into_iter().filter(|node| !self.outside.contains(node)) {
+        let members = self.holders_of(core).remove(&self.mesh.into()).unwrap_or_default();
+        let settled = self.world.size() - self.scenario.late;
+        for node in members.into_iter().filter(|node| *node >= settled) {
             let first = core.iter().next().copied().unwrap_or_default();
             self.world.hand_over(self.mesh.into(), node, first);
             self.world.hand_over(self.mesh.into(), first, node);
@@ -472,6 +472,7 @@ impl Run {
             .collect();
         let leased: Vec<KeyId> = served.iter().filter(|(_, leased)| *leased).map(|(key, _)| *key).take(2).collect();
         let blind: Option<KeyId> = served.iter().find(|(_, leased)| !leased).map(|(key, _)| *key);
+        let asked = holders.first().copied();
         for node in holders {
             let lessee = self.state(node, tenant).is_some_and(|state| {
                 state.nodes.get(&self.world.node(node).id()).is_some_and(|placement| placement.lessee)
@@ -481,7 +482,7 @@ impl Run {
             }
         }
         if let Some(key) = blind {
-            let node = self.tenants[tenant].plan.placed.iter().copied().find(|place| core.contains(place));
+            let node = asked;
             let before = self.world.watch.coverage.of("opened blindly");
             if let Some(node) = node {
                 self.ask_at(tenant, node, 0, key);
