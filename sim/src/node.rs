@@ -7,7 +7,7 @@ use keymesh_mesh::release::ReleaseRequest;
 use keymesh_mesh::replica::{Input, Replica, Step};
 use keymesh_mesh::view::View;
 use keymesh_wire::body::{NodeCard, Placement};
-use keymesh_wire::ids::{NodeId, RequestId};
+use keymesh_wire::ids::{BlobHash, NodeId, RequestId};
 use keymesh_wire::sign::Identity;
 use keymesh_wire::time::{Boot, Now, Wall};
 use rand_chacha::ChaCha20Rng;
@@ -59,6 +59,8 @@ pub struct Node {
     pub effects: u64,
     /// A crash to come.
     pub doom: Option<Doom>,
+    /// Ciphertexts that it destroyed.
+    pub erased: BTreeSet<BlobHash>,
     /// Warnings for operators, in all lives.
     pub warnings: Vec<String>,
     /// The core while it runs.
@@ -115,6 +117,7 @@ impl Node {
             persists: 0,
             effects: 0,
             doom: None,
+            erased: BTreeSet::new(),
             warnings: Vec::new(),
             running: None,
             held: None,
@@ -136,6 +139,7 @@ impl Node {
             persists: 0,
             effects: 0,
             doom: None,
+            erased: BTreeSet::new(),
             warnings: Vec::new(),
             running: None,
             held: None,

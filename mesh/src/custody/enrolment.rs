@@ -75,6 +75,10 @@ fn enrol(
     record.instance = Some(shown.instance.clone());
     record.zone = Some(shown.zone.clone());
     record.image = Some(shown.image.clone());
+    if !view.counts(state, &view.me) {
+        let reason = "this node is not admitted, or not placed by the tenant: its vote would not count";
+        return Err(no(RefusalCode::NotReady, reason));
+    }
     if let Some(denial) = state.denial_of(&request.agent, &shown.instance) {
         return Err(no(RefusalCode::Refused, format!("revoked by {}: {}", denial.statement, denial.reason)));
     }

@@ -34,6 +34,7 @@ impl Run {
                 if let Some(key) = key.map(|known| known.key).filter(|_| node == other) {
                     self.pass(2_000);
                     self.release_at(tenant, node, 0, key);
+                    self.release_at(tenant, node, 2, key);
                 }
             }
         }

@@ -131,11 +131,11 @@ impl Run {
     /// A keyring of each class with a key in it, so that there is something to ask for from the beginning.
     fn first_keys(&mut self, number: usize) {
         let node = self.tenants[number].plan.placed[0];
-        for leased in [true, false] {
+        for leased in [true, false, true] {
             self.create_keyring(number, node, leased);
             self.pass(500);
         }
-        while self.tenants[number].keys.len() < 4 && self.world.at() < GENERATION * 3 {
+        while self.tenants[number].keys.len() < 6 && self.world.at() < GENERATION * 3 {
             self.create_key(number, node);
             self.pass(500);
         }

@@ -116,6 +116,7 @@ impl World {
                 }
             }
         }
+        self.check_readmitted(node, &batch.writes);
         let erased = self.to_erase(node, &batch.writes);
         let disk = &mut self.nodes[node].disk;
         match batch.persist(|writes| disk.write(writes, reach)) {

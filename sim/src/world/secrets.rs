@@ -85,6 +85,21 @@ impl World {
         blobs.into_iter().filter(|(document, hash, _)| gone.contains(&(*document, *hash))).map(|(.., b)| b).collect()
     }
 
+    /// I10: what was destroyed does not come back from a peer or a client.
+    pub(super) fn check_readmitted(&mut self, node: usize, writes: &[Write]) {
+        for write in writes {
+            match write {
+                Write::EraseBlob { hash, .. } => {
+                    self.nodes[node].erased.insert(*hash);
+                }
+                Write::Blob { hash, .. } if self.nodes[node].erased.contains(hash) => {
+                    self.violation(format!("I10: n{} takes {hash} in again, which it destroyed", node + 1));
+                }
+                Write::Blob { .. } | Write::Statement { .. } | Write::Share { .. } | Write::Audit(_) => {}
+            }
+        }
+    }
+
     /// I10: erased bytes lie nowhere on the disk any more, in no freed page either.
     pub(super) fn check_erased(&mut self, node: usize, erased: &[Vec<u8>]) {
         for bytes in erased {
