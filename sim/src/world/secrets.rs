@@ -85,14 +85,21 @@ impl World {
         blobs.into_iter().filter(|(document, hash, _)| gone.contains(&(*document, *hash))).map(|(.., b)| b).collect()
     }
 
-    /// I10: what was destroyed does not come back from a peer or a client.
+    /// I10: what was destroyed does not come back from a peer or a client, unless those who destroyed it turned out to have
+    /// lost their right: then the key lives.
     pub(super) fn check_readmitted(&mut self, node: usize, writes: &[Write]) {
         for write in writes {
             match write {
                 Write::EraseBlob { hash, .. } => {
                     self.nodes[node].erased.insert(*hash);
                 }
-                Write::Blob { hash, .. } if self.nodes[node].erased.contains(hash) => {
+                Write::Blob { document, hash, .. } if self.nodes[node].erased.contains(hash) => {
+                    let held = self.nodes[node].replica().and_then(|replica| replica.document(document));
+                    let lives = held.and_then(|held| held.tenant()).is_some_and(|t| t.wanted_blobs().contains(hash));
+                    if lives {
+                        self.watch.coverage.count("destructions that lost their authority");
+                        continue;
+                    }
                     self.violation(format!("I10: n{} takes {hash} in again, which it destroyed", node + 1));
                 }
                 Write::Blob { .. } | Write::Statement { .. } | Write::Share { .. } | Write::Audit(_) => {}
