@@ -46,7 +46,7 @@ impl Run {
         let role = Role::Auditor;
         Some(match self.place(6) {
             0 => (
-                Body::Grant(RoleGrant { principal, name: "lea".into(), role, scope: scope.clone() }),
+                Body::Grant(RoleGrant { principal, name: "lea".into(), role, scope }),
                 Body::RevokeGrant(RoleRevocation { principal, role, scope }),
             ),
             1 => {
