@@ -2,12 +2,11 @@
 //!
 //! What runs is the real core ([`keymesh_mesh::replica`]) and the real decisions ([`keymesh_mesh::release`],
 //! [`keymesh_mesh::custody`]) with real cryptography; simulated is everything around them. There is no thread, no wall
-//! clock and no randomness but one ChaCha20 generator, so a seed is the whole scenario: run twice it ends in the same
-//! [`trace::Trace`] hash.
+//! clock and no randomness but ChaCha20 streams of the seed, so a seed is the whole scenario: run twice it ends in the
+//! same [`trace::Trace`] hash.
 //!
-//! Looked at: I3 (all nodes end with the same digests), I4 and I6 (a revocation holds, and when it is effective), I7 (a
-//! key leaves only after its record), I8 (what was acknowledged survives), I1 and I10 as far as
-//! planted secrets show them ([`canary`]).
+//! Looked at: I2 to I9 as named checks ([`checks`]) by an oracle of its own ([`model`]), I1 and I10 as far as planted
+//! secrets show them ([`canary`]).
 //! Not simulated: transports and their handshakes, sealing at rest, TLS, the sizes of queues.
 //!
 //! What helps when a run fails: [`replay`] says whether two runs are one, [`shrink`] finds a smaller scenario that fails in

@@ -135,7 +135,7 @@ impl Replica {
             };
             let document = statement.document();
             let known = !self.library.holds(&document) || self.library.contains(&document, &statement.id());
-            if !known && !blobs.contains_key(&named) && self.library.blob(&statement.document(), &named).is_none() {
+            if !known && !blobs.contains_key(&named) && self.library.blob(&document, &named).is_none() {
                 let what = format!("{} names ciphertext {named}, which did not come along", statement.id());
                 return Err(WireError::new(Code::Malformed, what));
             }
@@ -179,13 +179,7 @@ impl Replica {
                 document.graph().entries().iter().map(|entry| entry.statement.clone()).collect();
             self.library.adopt(document);
             // All of it is written before anything that waited for a part of it: parents come before children on a disk.
-            for statement in &ordered {
-                step.batch.writes.push(Write::Statement {
-                    document: id,
-                    id: statement.id(),
-                    bytes: statement.bytes().to_vec(),
-                });
-            }
+            step.batch.writes.extend(ordered.iter().map(write_of));
             for statement in &ordered {
                 let actions = self.spread.inserted(statement, None, &self.library, now.boot, rng);
                 self.carry_out(actions, now, rng, step);
@@ -230,11 +224,7 @@ impl Replica {
         rng: &mut impl CryptoRng,
         step: &mut Step,
     ) -> Vec<Action> {
-        step.batch.writes.push(Write::Statement {
-            document: statement.document(),
-            id: statement.id(),
-            bytes: statement.bytes().to_vec(),
-        });
+        step.batch.writes.push(write_of(statement));
         if mutant::is(Mutant::WitnessBeforeDenial) && matches!(statement.body(), Some(Body::Revoke(_))) {
             let last = step.batch.writes.len() - 1;
             self.late.put_off(&mut step.batch.writes, last);
@@ -448,6 +438,10 @@ impl Replica {
     pub(super) fn document_of(&self, id: &DocumentId) -> Option<&Document> {
         self.library.document(id)
     }
+}
+
+fn write_of(statement: &Checked) -> Write {
+    Write::Statement { document: statement.document(), id: statement.id(), bytes: statement.bytes().to_vec() }
 }
 
 fn false_partial(culprit: &NodeId) -> Effect {
