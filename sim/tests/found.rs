@@ -1,5 +1,6 @@
 //! What random scenarios found, each as a scenario of its own that fails without its fix.
 
+use keymesh_mesh::custody::ceremony::slot_name;
 use keymesh_sim::agents::{Agent, Instance};
 use keymesh_sim::ground::Ground;
 use keymesh_sim::world::Plan;
@@ -56,5 +57,20 @@ fn custodians_of_every_committee_vote_once_for_an_instance_and_each_committee_ha
     }
     assert_eq!(ground.state(0).enrolments[&Instance::A1.name()].claims.len(), 1, "nobody voted for the copy");
     ground.finish();
+    assert_eq!(ground.world.violations(), [] as [String; 0]);
+}
+
+/// Found by seed 419: a root was made with a copy of a custodian that its peers had their connections with, and the check
+/// looked for the share on the disk of the original.
+#[test]
+fn a_root_made_with_a_copy_of_a_custodian_has_its_shares_on_disk() {
+    let mut ground = Ground::new(3, Plan::calm(4));
+    let twin = ground.world.clone_node(1);
+    ground.world.flip_clone(twin, &[0, 2, 3]);
+    let root = ground.propose_root(&[0, 1, 2, 3], 3, 0);
+    ground.world.run(20_000);
+    let attempt = ground.state(0).roots[&root].committees[0].attempt.expect("live");
+    let shares = |node: usize| ground.world.node(node).disk.has_share(&slot_name(&root, 0, attempt));
+    assert!(shares(twin) && !shares(1), "the copy took part");
     assert_eq!(ground.world.violations(), [] as [String; 0]);
 }

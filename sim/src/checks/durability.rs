@@ -14,8 +14,10 @@ use crate::seen::Seen;
 #[derive(Debug, Default)]
 pub(super) struct Durability {
     acknowledged: BTreeMap<usize, BTreeSet<StatementId>>,
-    /// Which slots hold a share, by node.
+    /// Which slots hold a share, by node; what lies on the disk of a copy counts as its original's, whose name it attests in.
     shares: BTreeSet<(usize, String)>,
+    /// Copies of nodes with their originals.
+    copies: BTreeMap<usize, usize>,
     /// Whose disk is an older copy since the last start.
     older: BTreeSet<usize>,
 }
@@ -49,8 +51,12 @@ impl Durability {
                     known.insert(*id);
                 }
             }
+            Seen::Cloned { node, twin } => {
+                self.copies.insert(*twin, *node);
+            }
             Seen::Shared { node, slot } => {
-                self.shares.insert((*node, (*slot).to_owned()));
+                let identity = self.copies.get(node).unwrap_or(node);
+                self.shares.insert((*identity, (*slot).to_owned()));
             }
             Seen::RolledBack { node } => {
                 self.older.insert(*node);
