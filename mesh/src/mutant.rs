@@ -135,6 +135,8 @@ impl FromStr for Mutant {
 mod switch {
     use std::cell::Cell;
 
+    use keymesh_custody::mutant::Mistake;
+
     use super::Mutant;
 
     thread_local! {
@@ -154,7 +156,7 @@ mod switch {
     fn set(mutant: Option<Mutant>) {
         ACTIVE.set(mutant);
         keymesh_wire::mutant::take_forgeries(mutant == Some(Mutant::SignatureOverOtherBytes));
-        keymesh_custody::mutant::take_unproven(mutant == Some(Mutant::PartialUnproven));
+        keymesh_custody::mutant::make((mutant == Some(Mutant::PartialUnproven)).then_some(Mistake::PartialUnproven));
     }
 
     /// Puts back what was active before, also when the run panics.

@@ -19,17 +19,15 @@
 
 use std::fmt;
 
-use aes_gcm::aead::{Aead, KeyInit, Payload};
-use aes_gcm::{Aes256Gcm, Nonce};
-use hkdf::Hkdf;
 use minicbor::{Decode, Encode};
 use rand_core::CryptoRng;
 use sha2::{Sha256, Sha512};
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::codec::{self, DecodeError};
 use crate::hash::Framed;
+use crate::proof::Proof;
+use crate::schedule::{KeySchedule, TAG_LEN};
 use crate::secret::{SecretPoint, SecretScalar};
 use crate::share::RootPublic;
 use crate::suite::{self, Element, MAX_POINT_LEN, MAX_SCALAR_LEN, Scalar, Suite};
@@ -41,7 +39,6 @@ pub const MAX_LABEL: usize = 4 * 1024;
 /// Most committees that one capsule can require.
 pub const MAX_COMMITTEES: usize = 16;
 
-const TAG_LEN: usize = 16;
 const KDF_SALT: &[u8] = b"keymesh-custody-v1 TDH2 key schedule";
 
 /// Why something cannot be sealed, or a capsule not be used.
@@ -86,8 +83,7 @@ pub enum CapsuleError {
 pub struct Capsule<C: Suite> {
     r: Element<C>,
     r_bar: Element<C>,
-    challenge: Scalar<C>,
-    response: Scalar<C>,
+    proof: Proof<C>,
     commitment: [u8; 32],
     ciphertext: Vec<u8>,
 }
@@ -137,9 +133,9 @@ pub fn seal<C: Suite>(
         publics.iter().map(|public| SecretPoint::new(public.group() * *secret.expose())).collect();
     let r = suite::generator::<C>() * *secret.expose();
     let r_bytes = suite::point_bytes::<C>(&r).ok_or(CapsuleError::Degenerate)?;
-    let keys = KeySchedule::derive(&context, &r_bytes, &shared)?;
-    let ciphertext = keys.encrypt(&context, payload);
-    Capsule::prove(&context, &secret, &nonce, keys.commitment, ciphertext)
+    let keys = context.keys_for(&r_bytes, &shared)?;
+    let ciphertext = keys.encrypt(&context.digest, payload);
+    Capsule::prove(&context, &secret, &nonce, keys.commitment(), ciphertext)
 }
 
 impl<C: Suite> Capsule<C> {
@@ -153,14 +149,14 @@ impl<C: Suite> Capsule<C> {
     /// [`CapsuleError::ProofRefused`] when anything was exchanged; the other variants for bad arguments.
     pub fn verify(self, label: &[u8], publics: &[RootPublic<C>]) -> Result<VerifiedCapsule<C>, CapsuleError> {
         let context = Context::new(label, publics)?;
-        let (e, f) = (self.challenge, self.response);
-        let w = suite::generator::<C>() * f - self.r * e;
-        let w_bar = C::second_generator() * f - self.r_bar * e;
-        if self.challenge_for(&context, &w, &w_bar) != Some(e) {
+        // Neither was the identity when it was parsed or sealed.
+        let points = self.points().ok_or(CapsuleError::Degenerate)?;
+        let pairs = [(suite::generator::<C>(), self.r), (C::second_generator(), self.r_bar)];
+        let challenge = |nonces| context.challenge::<C>(&points, nonces, &self.commitment, &self.ciphertext);
+        if !self.proof.holds(pairs, challenge) {
             return Err(CapsuleError::ProofRefused);
         }
-        // Neither was the identity when it was parsed or sealed.
-        let r_bytes = suite::point_bytes::<C>(&self.r).ok_or(CapsuleError::Degenerate)?;
+        let [r_bytes, _] = points;
         let hash = self.hash();
         Ok(VerifiedCapsule { capsule: self, context, r_bytes, hash })
     }
@@ -173,8 +169,8 @@ impl<C: Suite> Capsule<C> {
             suite: C::SUITE_ID,
             r: point(&self.r),
             r_bar: point(&self.r_bar),
-            challenge: suite::scalar_bytes::<C>(&self.challenge),
-            response: suite::scalar_bytes::<C>(&self.response),
+            challenge: suite::scalar_bytes::<C>(&self.proof.challenge),
+            response: suite::scalar_bytes::<C>(&self.proof.response),
             commitment: self.commitment.to_vec(),
             ciphertext: self.ciphertext.clone(),
         })
@@ -193,8 +189,7 @@ impl<C: Suite> Capsule<C> {
         Ok(Capsule {
             r: codec::point::<C>("R", &raw.r)?,
             r_bar: codec::point::<C>("R-bar", &raw.r_bar)?,
-            challenge: codec::scalar::<C>("challenge", &raw.challenge)?,
-            response: codec::scalar::<C>("response", &raw.response)?,
+            proof: codec::proof::<C>(&raw.challenge, &raw.response)?,
             commitment: codec::array32("commitment", &raw.commitment)?,
             ciphertext: raw.ciphertext,
         })
@@ -213,20 +208,17 @@ impl<C: Suite> Capsule<C> {
         commitment: [u8; 32],
         ciphertext: Vec<u8>,
     ) -> Result<Self, CapsuleError> {
-        let (base, second) = (suite::generator::<C>(), C::second_generator());
-        let mut capsule = Capsule {
-            r: base * *secret.expose(),
-            r_bar: second * *secret.expose(),
-            challenge: suite::zero::<C>(),
-            response: suite::zero::<C>(),
-            commitment,
-            ciphertext,
-        };
-        capsule.challenge = capsule
-            .challenge_for(context, &(base * *nonce.expose()), &(second * *nonce.expose()))
-            .ok_or(CapsuleError::Degenerate)?;
-        capsule.response = *nonce.expose() + *secret.expose() * capsule.challenge;
-        Ok(capsule)
+        let bases = [suite::generator::<C>(), C::second_generator()];
+        let [r, r_bar] = bases.map(|base| base * *secret.expose());
+        let bytes = |point| suite::point_bytes::<C>(point).ok_or(CapsuleError::Degenerate);
+        let points = [bytes(&r)?, bytes(&r_bar)?];
+        let challenge = |nonces| context.challenge::<C>(&points, nonces, &commitment, &ciphertext);
+        let proof = Proof::new(bases, secret, nonce, challenge).ok_or(CapsuleError::Degenerate)?;
+        Ok(Capsule { r, r_bar, proof, commitment, ciphertext })
+    }
+
+    fn points(&self) -> Option<[Vec<u8>; 2]> {
+        Some([suite::point_bytes::<C>(&self.r)?, suite::point_bytes::<C>(&self.r_bar)?])
     }
 
     /// A capsule whose proof holds and whose commitment and ciphertext are whatever a dishonest sealer likes.
@@ -240,15 +232,6 @@ impl<C: Suite> Capsule<C> {
     ) -> Result<Self, CapsuleError> {
         let nonce = SecretScalar::new(r + suite::one::<C>());
         Self::prove(&Context::new(label, publics)?, &SecretScalar::new(r), &nonce, commitment, ciphertext)
-    }
-
-    /// `None` when a nonce point is the identity, which no honest sealer produces.
-    fn challenge_for(&self, context: &Context, w: &Element<C>, w_bar: &Element<C>) -> Option<Scalar<C>> {
-        let mut hash = Framed::<Sha512>::new::<C>("capsule proof").part(&context.digest);
-        for point in [&self.r, &self.r_bar, w, w_bar] {
-            hash = hash.part(&suite::point_bytes::<C>(point)?);
-        }
-        Some(hash.part(&self.commitment).part(&self.ciphertext).scalar::<C>())
     }
 }
 
@@ -298,11 +281,11 @@ impl<C: Suite> VerifiedCapsule<C> {
 
     /// Opens with one combined r·Yᵢ per committee.
     pub(crate) fn open(&self, shared: &[SecretPoint<C>]) -> Result<Zeroizing<Vec<u8>>, OpenFailure> {
-        let keys = KeySchedule::derive(&self.context, &self.r_bytes, shared).map_err(|_| OpenFailure::WrongKey)?;
-        if !bool::from(keys.commitment.ct_eq(&self.capsule.commitment)) {
+        let keys = self.context.keys_for(&self.r_bytes, shared).map_err(|_| OpenFailure::WrongKey)?;
+        if !keys.is_committed_to_by(&self.capsule.commitment) {
             return Err(OpenFailure::WrongKey);
         }
-        keys.decrypt(&self.context, &self.capsule.ciphertext).ok_or(OpenFailure::BadCiphertext)
+        keys.decrypt(&self.context.digest, &self.capsule.ciphertext).ok_or(OpenFailure::BadCiphertext)
     }
 }
 
@@ -344,48 +327,27 @@ impl Context {
         let digest = Framed::<Sha256>::new::<C>("capsule context").part(label).list(&keys).digest();
         Ok(Context { keys, digest })
     }
-}
 
-/// The key that seals the payload, and the public value that commits to it.
-struct KeySchedule {
-    key: Zeroizing<[u8; 32]>,
-    commitment: [u8; 32],
-}
+    fn challenge<C: Suite>(
+        &self,
+        points: &[Vec<u8>; 2],
+        nonces: [Vec<u8>; 2],
+        commitment: &[u8; 32],
+        ciphertext: &[u8],
+    ) -> Scalar<C> {
+        let hash = Framed::<Sha512>::new::<C>("capsule proof").part(&self.digest);
+        let hash = points.iter().chain(&nonces).fold(hash, |hash, point| hash.part(point));
+        hash.part(commitment).part(ciphertext).scalar::<C>()
+    }
 
-impl KeySchedule {
-    /// HKDF-SHA-256: the secret input is every r·Yᵢ in order (fixed lengths, so concatenation is unambiguous), the
-    /// info is the context's digest and R.
-    fn derive<C: Suite>(context: &Context, r_bytes: &[u8], shared: &[SecretPoint<C>]) -> Result<Self, CapsuleError> {
+    /// The secret input is every r·Yᵢ in order (fixed lengths, so concatenation is unambiguous), the info is the
+    /// digest and R.
+    fn keys_for<C: Suite>(&self, r_bytes: &[u8], shared: &[SecretPoint<C>]) -> Result<KeySchedule, CapsuleError> {
         let mut input = Zeroizing::new(Vec::with_capacity(shared.len() * C::POINT_LEN));
         for point in shared {
             input.extend_from_slice(&point.expose_bytes().ok_or(CapsuleError::Degenerate)?);
         }
-        let info = Framed::<Sha256>::new::<C>("capsule key").part(&context.digest).part(r_bytes).digest();
-        let mut okm = Zeroizing::new([0; 64]);
-        if Hkdf::<Sha256>::new(Some(KDF_SALT), &input).expand(&info, &mut *okm).is_err() {
-            unreachable!("64 bytes are within HKDF's bound");
-        }
-        let (mut key, mut commitment) = (Zeroizing::new([0; 32]), [0; 32]);
-        key.copy_from_slice(&okm[..32]);
-        commitment.copy_from_slice(&okm[32..]);
-        Ok(KeySchedule { key, commitment })
-    }
-
-    fn cipher(&self) -> Aes256Gcm {
-        Aes256Gcm::new(&(*self.key).into())
-    }
-
-    /// The key is used once, so the nonce is constant.
-    fn encrypt(&self, context: &Context, payload: &[u8]) -> Vec<u8> {
-        let input = Payload { msg: payload, aad: &context.digest };
-        match self.cipher().encrypt(&Nonce::default(), input) {
-            Ok(ciphertext) => ciphertext,
-            Err(_) => unreachable!("the payload is far below AES-GCM's bound"),
-        }
-    }
-
-    fn decrypt(&self, context: &Context, ciphertext: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        let input = Payload { msg: ciphertext, aad: &context.digest };
-        self.cipher().decrypt(&Nonce::default(), input).ok().map(Zeroizing::new)
+        let info = Framed::<Sha256>::new::<C>("capsule key").part(&self.digest).part(r_bytes).digest();
+        Ok(KeySchedule::derive(KDF_SALT, &input, &info))
     }
 }

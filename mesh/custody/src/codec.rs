@@ -7,7 +7,9 @@
 use minicbor::{Decode, Encode};
 use zeroize::Zeroizing;
 
+use crate::proof::Proof;
 use crate::suite::{self, Element, Scalar, Suite};
+use crate::threshold::MemberIndex;
 
 /// Why bytes are not what they should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -100,6 +102,31 @@ pub(crate) fn point<C: Suite>(field: &'static str, bytes: &[u8]) -> Result<Eleme
 
 pub(crate) fn scalar<C: Suite>(field: &'static str, bytes: &[u8]) -> Result<Scalar<C>, DecodeError> {
     suite::parse_scalar::<C>(bytes).ok_or(DecodeError::Scalar { field })
+}
+
+pub(crate) fn proof<C: Suite>(challenge: &[u8], response: &[u8]) -> Result<Proof<C>, DecodeError> {
+    Ok(Proof { challenge: scalar::<C>("challenge", challenge)?, response: scalar::<C>("response", response)? })
+}
+
+/// Points one after the other, at least one and at most 255.
+pub(crate) fn points<C: Suite>(field: &'static str, bytes: &[u8]) -> Result<Vec<Element<C>>, DecodeError> {
+    let (count, rest) = (bytes.len() / C::POINT_LEN, bytes.len() % C::POINT_LEN);
+    if rest != 0 || !(1..=255).contains(&count) {
+        return Err(DecodeError::Length { field, got: bytes.len() });
+    }
+    bytes.chunks_exact(C::POINT_LEN).map(|bytes| point::<C>(field, bytes)).collect()
+}
+
+pub(crate) fn index(field: &'static str, byte: u8) -> Result<MemberIndex, DecodeError> {
+    MemberIndex::new(byte).ok_or(DecodeError::Range { field })
+}
+
+/// Member indexes, each above the one before it.
+pub(crate) fn ascending(field: &'static str, bytes: &[u8]) -> Result<Vec<MemberIndex>, DecodeError> {
+    if !bytes.is_sorted_by(|before, after| before < after) {
+        return Err(DecodeError::Range { field });
+    }
+    bytes.iter().map(|byte| index(field, *byte)).collect()
 }
 
 pub(crate) fn array32(field: &'static str, bytes: &[u8]) -> Result<[u8; 32], DecodeError> {

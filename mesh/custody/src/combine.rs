@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 use crate::capsule::{OpenFailure, VerifiedCapsule};
-use crate::mutant;
+use crate::mutant::{self, Mistake};
 use crate::partial::{Partial, PartialError};
 use crate::secret::SecretPoint;
 use crate::share::RootPublic;
@@ -107,7 +107,7 @@ pub fn combine<C: Suite>(
     for (place, offer) in offers.iter().enumerate() {
         let partial = offer.partial;
         let checked = match publics.get(partial.committee()) {
-            Some(_) if mutant::takes_unproven() => Ok(()),
+            Some(_) if mutant::is(Mistake::PartialUnproven) => Ok(()),
             Some(public) => partial.verify(public, capsule, offer.binding),
             None => Err(PartialError::ForeignRoot),
         };

@@ -250,7 +250,7 @@ impl<C: Suite> Dkg<C> {
             .part(&[threshold.t(), threshold.n()])
             .list(committee.members())
             .digest();
-        let (secret, package) = part1(identifier::<C>(me), threshold.n().into(), threshold.t().into(), ForFrost(rng))
+        let (secret, package) = part1(me.identifier(), threshold.n().into(), threshold.t().into(), ForFrost(rng))
             .map_err(|error| DkgError::CannotStart(named(&committee, 1, &error)))?;
         let message = Round1::new(session, package).ok_or(DkgError::CannotStart(Abort::Degenerate))?;
         let dkg = Dkg {
@@ -383,7 +383,7 @@ impl<C: Suite> Dkg<C> {
                     let (secret, packages) =
                         part2(secret, &self.round1_of_others()).map_err(|error| named(&self.committee, 2, &error))?;
                     for member in self.others() {
-                        let package = packages.get(&identifier::<C>(member)).ok_or(Abort::Degenerate)?;
+                        let package = packages.get(&member.identifier()).ok_or(Abort::Degenerate)?;
                         let bytes = Zeroizing::new(package.signing_share().serialize());
                         let value = SecretScalar::parse(&bytes).ok_or(Abort::Degenerate)?;
                         outputs
@@ -425,7 +425,7 @@ impl<C: Suite> Dkg<C> {
 
     fn round1_of_others(&self) -> BTreeMap<Identifier<C>, round1::Package<C>> {
         let others = self.round1.iter().filter(|(member, _)| **member != self.me);
-        others.map(|(member, message)| (identifier::<C>(*member), message.package.clone())).collect()
+        others.map(|(member, message)| (member.identifier(), message.package.clone())).collect()
     }
 
     fn finish(&self, secret: &round2::SecretPackage<C>) -> Result<Outcome<C>, Abort> {
@@ -433,7 +433,7 @@ impl<C: Suite> Dkg<C> {
         for (member, sub_share) in &self.sub_shares {
             let share = SigningShare::deserialize(&sub_share.value.expose_bytes())
                 .map_err(|error| named(&self.committee, 3, &error))?;
-            packages.insert(identifier::<C>(*member), round2::Package::new(share));
+            packages.insert(member.identifier(), round2::Package::new(share));
         }
         let (key, public) =
             part3(secret, &self.round1_of_others(), &packages).map_err(|error| named(&self.committee, 3, &error))?;
@@ -444,7 +444,7 @@ impl<C: Suite> Dkg<C> {
         let group = point(public.verifying_key().serialize())?;
         let mut shares = Vec::new();
         for member in self.committee.threshold().indexes() {
-            let share = public.verifying_shares().get(&identifier::<C>(member)).ok_or(Abort::Degenerate)?;
+            let share = public.verifying_shares().get(&member.identifier()).ok_or(Abort::Degenerate)?;
             shares.push(point(share.serialize())?);
         }
         let public = RootPublic::new(self.committee.threshold(), group, shares).map_err(|_| Abort::Degenerate)?;
@@ -481,17 +481,10 @@ impl<C: Suite> fmt::Debug for Dkg<C> {
     }
 }
 
-fn identifier<C: Suite>(member: MemberIndex) -> Identifier<C> {
-    match Identifier::try_from(u16::from(member.get())) {
-        Ok(identifier) => identifier,
-        Err(_) => unreachable!("a member index is not zero"),
-    }
-}
-
 /// Translates the library's errors, naming members by index.
 fn named<C: Suite>(committee: &Committee, round: u8, error: &frost_core::Error<C>) -> Abort {
     let culprits = error.culprits();
-    let member = committee.threshold().indexes().find(|member| culprits.contains(&identifier::<C>(*member)));
+    let member = committee.threshold().indexes().find(|member| culprits.contains(&member.identifier()));
     match (error, member) {
         (frost_core::Error::InvalidProofOfKnowledge { .. }, Some(culprit)) => Abort::BadProof { culprit },
         (frost_core::Error::InvalidSecretShare { .. }, Some(culprit)) => Abort::BadSubShare { culprit },

@@ -1,16 +1,54 @@
-//! Where later changes of a sharing belong. Nothing is here yet but the rules that the code above already keeps for it.
+//! Changes of a sharing: other shares of the same root, with the root never assembled (I1).
 //!
-//! A root keeps its group key for ever and has numbered sharing epochs. Each of the following yields, like a DKG, one
-//! [`KeyShare`](crate::KeyShare) per member and one [`RootPublic`](crate::RootPublic) with the *same* group key:
+//! A root keeps its group key for ever and has numbered sharing epochs. What yields the next one:
 //!
-//! - **Refresh** (`refresh.rs`): same members, same t; every member deals a polynomial with constant term zero
-//!   (`frost_core::keys::refresh`). It makes shares stolen earlier useless only where the old ones were erased.
-//! - **Reshare** (`reshare.rs`): other members or another t; at least t old members deal λᵢ·sᵢ with Feldman
-//!   commitments whose constant term is checked against λᵢ·Yᵢ.
-//! - **Repair** (`repair.rs`): t members give one member its share back (`frost_core::keys::repairable`). The result must
-//!   be compared with the verifying share, which the library does not do.
+//! - **Refresh and reshare** are one primitive, verifiable secret redistribution (Desmedt and Jajodia 1997; Wong, Wang and
+//!   Wing 2002). Members keep their places or change them, n and t may differ: nothing here asks.
+//! - **Repair** ([`repair`]) gives one member its share of the current epoch (Stinson and Wei 2018), for one that lost it
+//!   or was away during the change.
 //!
-//! What holds already: capsules bind the group key and not the epoch, so they survive all three; partials are checked
-//! against the verifying shares of one epoch, and the caller's binding names it; [`RootPublic`](crate::RootPublic) is
-//! checked to be consistent wherever it comes from; [`KeyShare::matches`](crate::KeyShare::matches) tells epochs apart.
-//! Agreement on a transcript and erasure of the old epoch are the mesh's, not this crate's.
+//! ```text
+//! new member j   EpochSecret::generate ── EpochKey Eⱼ = eⱼ·G with proof ─▶ all
+//! all            Change::new(old, t′ of n′, keys, context)                  one session digest, equal for all
+//! old member i   deal: fᵢ of degree t′−1 with fᵢ(0) = sᵢ ── Deal ─▶ all      commitments, fᵢ(j) encrypted to Eⱼ
+//! all            Deal::verify                                               what everybody can check
+//! new member j   VerifiedDeal::check ── nothing, or a Complaint ─▶ all       anybody judges it
+//! (elsewhere)    agreement on a set D of at least t dealers
+//! all            redistribute(D)                                            the new RootPublic, one transcript hash
+//! new member j   take(D)                                                    its share Σ λᵢ·fᵢ(j)
+//! ```
+//!
+//! # What is guaranteed
+//!
+//! - The new [`RootPublic`](crate::RootPublic) has the old group key, a polynomial of degree exactly t′−1, and depends on
+//!   the deals of D alone; members with other sets have other transcript hashes.
+//! - A deal that passes [`Deal::verify`], and about which no recipient can complain rightly, gives every recipient the
+//!   value that its commitments promise. A complaint is judged by anybody and blames exactly one party; an honest dealer
+//!   or complainer is never blamed.
+//! - Deals, complaints and keys are bound to the session: caller's context, the old sharing, t′ of n′ and every
+//!   recipient's key. Those of another change, epoch or attempt are refused.
+//! - Old deals become unreadable when the recipients' [`EpochSecret`]s are erased, which the caller does as soon as the
+//!   change is over or given up.
+//! - Randomness is hedged: everything drawn is hashed from random bytes, the session and the maker's secret, so a
+//!   generator that repeats itself (a cloned machine, I9) repeats itself only for the same change.
+//!
+//! A dealer that has seen the other deals, in league with new member j, can choose its own so that j's new share is zero.
+//! That share has no place in a sharing, so [`redistribute`] refuses and names j, whose help this takes.
+//!
+//! # What is left to others
+//!
+//! Agreement on keys and on D, signing of everything sent, that the signer of a deal or complaint is the member it names,
+//! durability, and erasure of old shares and of epoch secrets: t old shares that somebody kept are the root for ever.
+
+mod change;
+mod complaint;
+mod deal;
+mod key;
+mod redistribute;
+pub mod repair;
+
+pub use change::{Change, ChangeError};
+pub use complaint::{Complaint, Fault, ForeignComplaint};
+pub use deal::{CheckError, Deal, DealError, DealingError, VerifiedDeal, deal};
+pub use key::{EpochKey, EpochSecret};
+pub use redistribute::{RedistributeError, Redistributed, TakeError, redistribute, take};

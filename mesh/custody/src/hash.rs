@@ -30,8 +30,12 @@ impl<D: Digest> Framed<D> {
 }
 
 impl Framed<Sha512> {
+    pub(crate) fn wide(self) -> [u8; 64] {
+        self.0.finalize().into()
+    }
+
     pub(crate) fn scalar<C: Suite>(self) -> Scalar<C> {
-        let mut wide: [u8; 64] = self.0.finalize().into();
+        let mut wide = self.wide();
         let scalar = C::scalar_from_wide(&wide);
         // Nonces are made here too.
         zeroize::Zeroize::zeroize(&mut wide);

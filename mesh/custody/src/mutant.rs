@@ -1,35 +1,50 @@
-//! A seeded mistake for the simulator, which proves by it that its alarm rings: proofs of partials are not checked.
+//! Seeded mistakes for the simulator, which proves by them that its alarm rings.
 //!
 //! Only with the feature `mutants`, which no release has: node and agent refuse to be compiled with it. Without it
-//! everything here is a constant. Who switches it on is `keymesh_mesh::mutant`.
+//! everything here is a constant. Who switches them on is `keymesh_mesh::mutant`.
 
 /// Whether this build can be made to go wrong on purpose.
 pub const COMPILED_IN: bool = cfg!(feature = "mutants");
+
+/// What can go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mistake {
+    /// Partials are combined without looking at their proofs.
+    PartialUnproven,
+    /// A repaired share is not compared with the member's verifying share.
+    RepairUnchecked,
+    /// The session digest of a change covers neither the old sharing nor the recipients' keys.
+    TranscriptNotBound,
+    /// A complaint is judged without looking at its proof.
+    ComplaintBelieved,
+}
 
 #[cfg(feature = "mutants")]
 mod switch {
     use std::cell::Cell;
 
+    use super::Mistake;
+
     thread_local! {
-        static UNPROVEN: Cell<bool> = const { Cell::new(false) };
+        static MADE: Cell<Option<Mistake>> = const { Cell::new(None) };
     }
 
-    /// Whether this thread takes partials unproven from now on.
-    pub fn take_unproven(whether: bool) {
-        UNPROVEN.set(whether);
+    /// From now on this thread makes this mistake, or none.
+    pub fn make(mistake: Option<Mistake>) {
+        MADE.set(mistake);
     }
 
-    /// Whether it does.
-    pub fn takes_unproven() -> bool {
-        UNPROVEN.get()
+    /// Whether this thread makes it.
+    pub fn is(mistake: Mistake) -> bool {
+        MADE.get() == Some(mistake)
     }
 }
 
 #[cfg(feature = "mutants")]
-pub use switch::{take_unproven, takes_unproven};
+pub use switch::{is, make};
 
-/// Whether a partial counts although nobody checked its proof: never.
+/// Whether the mistake is made: never.
 #[cfg(not(feature = "mutants"))]
-pub const fn takes_unproven() -> bool {
+pub const fn is(_mistake: Mistake) -> bool {
     false
 }

@@ -22,9 +22,10 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::capsule::{MAX_COMMITTEES, VerifiedCapsule};
 use crate::codec::{self, DecodeError};
 use crate::hash::Framed;
+use crate::proof::Proof;
 use crate::secret::{SecretPoint, SecretScalar};
 use crate::share::{KeyShare, RootPublic};
-use crate::suite::{self, Element, MAX_POINT_LEN, MAX_SCALAR_LEN, Scalar, Suite};
+use crate::suite::{self, MAX_POINT_LEN, MAX_SCALAR_LEN, Scalar, Suite};
 use crate::threshold::MemberIndex;
 
 /// Why a partial cannot be made or is refused.
@@ -63,8 +64,7 @@ pub struct Partial<C: Suite> {
     committee: u8,
     index: MemberIndex,
     value: SecretPoint<C>,
-    challenge: Scalar<C>,
-    response: Scalar<C>,
+    proof: Proof<C>,
 }
 
 #[derive(Encode, Decode, Zeroize, ZeroizeOnDrop)]
@@ -95,8 +95,7 @@ pub fn open_partial<C: Suite>(
 ) -> Result<Partial<C>, PartialError> {
     let position = capsule.position(share.group_key()).ok_or(PartialError::ForeignRoot)?;
     let committee = u8::try_from(position).map_err(|_| PartialError::ForeignRoot)?;
-    let secret = share.secret().expose();
-    let value = SecretPoint::new(capsule.r() * *secret);
+    let value = SecretPoint::new(capsule.r() * *share.secret().expose());
     let value_bytes = value.expose_bytes().ok_or(PartialError::Degenerate)?;
     let statement = Statement {
         capsule,
@@ -111,11 +110,9 @@ pub fn open_partial<C: Suite>(
     let nonce = SecretScalar::<C>::new(
         statement.hash("partial nonce").part(&share.secret().expose_bytes()).part(&*seed).scalar::<C>(),
     );
-    let challenge = statement
-        .challenge(&(suite::generator::<C>() * *nonce.expose()), &(capsule.r() * *nonce.expose()))
-        .ok_or(PartialError::Degenerate)?;
-    let response = *nonce.expose() + *secret * challenge;
-    Ok(Partial { committee, index: share.index(), value, challenge, response })
+    let bases = [suite::generator::<C>(), capsule.r()];
+    let proof = Proof::new(bases, share.secret(), &nonce, |nonces| statement.challenge(&nonces));
+    Ok(Partial { committee, index: share.index(), value, proof: proof.ok_or(PartialError::Degenerate)? })
 }
 
 impl<C: Suite> Partial<C> {
@@ -156,10 +153,12 @@ impl<C: Suite> Partial<C> {
         };
         let value = self.value.expose_bytes().ok_or(PartialError::Degenerate)?;
         let statement = Statement { capsule, committee: self.committee, index, verifying, value: &value, binding };
-        let (c, z) = (self.challenge, self.response);
-        let a = suite::generator::<C>() * z - share * c;
-        let b = capsule.r() * z - *self.value.expose() * c;
-        if statement.challenge(&a, &b) == Some(c) { Ok(()) } else { Err(PartialError::ProofRefused { index }) }
+        let pairs = [(suite::generator::<C>(), share), (capsule.r(), *self.value.expose())];
+        if self.proof.holds(pairs, |nonces| statement.challenge(&nonces)) {
+            Ok(())
+        } else {
+            Err(PartialError::ProofRefused { index })
+        }
     }
 
     /// Canonical bytes; seal them to the recipient.
@@ -170,8 +169,8 @@ impl<C: Suite> Partial<C> {
             index: self.index.get(),
             // Parsing and opening refuse the identity, the only point without bytes.
             value: self.value.expose_bytes().unwrap_or_default().to_vec(),
-            challenge: suite::scalar_bytes::<C>(&self.challenge),
-            response: suite::scalar_bytes::<C>(&self.response),
+            challenge: suite::scalar_bytes::<C>(&self.proof.challenge),
+            response: suite::scalar_bytes::<C>(&self.proof.response),
         }))
     }
 
@@ -189,8 +188,7 @@ impl<C: Suite> Partial<C> {
             committee: raw.committee,
             index: MemberIndex::new(raw.index).ok_or(DecodeError::Range { field: "index" })?,
             value: SecretPoint::new(codec::point::<C>("value", &raw.value)?),
-            challenge: codec::scalar::<C>("challenge", &raw.challenge)?,
-            response: codec::scalar::<C>("response", &raw.response)?,
+            proof: codec::proof::<C>(&raw.challenge, &raw.response)?,
         })
     }
 }
@@ -223,9 +221,7 @@ impl<C: Suite> Statement<'_, C> {
             .part(self.binding)
     }
 
-    /// `None` when a nonce point is the identity.
-    fn challenge(&self, a: &Element<C>, b: &Element<C>) -> Option<Scalar<C>> {
-        let (a, b) = (suite::point_bytes::<C>(a)?, suite::point_bytes::<C>(b)?);
-        Some(self.hash("partial proof").part(&a).part(&b).scalar::<C>())
+    fn challenge(&self, nonces: &[Vec<u8>; 2]) -> Scalar<C> {
+        nonces.iter().fold(self.hash("partial proof"), |hash, nonce| hash.part(nonce)).scalar::<C>()
     }
 }

@@ -129,13 +129,26 @@ pub(crate) fn parse_scalar<C: Suite>(bytes: &[u8]) -> Option<Scalar<C>> {
     <<C::Group as Group>::Field as Field>::deserialize(&bytes.try_into().ok()?).ok()
 }
 
+/// `n`·`point` for a small public number, by doubling and adding: an order of magnitude faster than a full scalar.
+pub(crate) fn small_multiple<C: Suite>(point: Element<C>, n: u8) -> Element<C> {
+    (0..8 - n.leading_zeros()).rev().fold(identity::<C>(), |acc, bit| {
+        let doubled = acc + acc;
+        if n >> bit & 1 == 1 { doubled + point } else { doubled }
+    })
+}
+
 /// The Lagrange coefficient at zero of `index` among the points `indexes` (distinct, non-zero, `index` one of them).
 pub(crate) fn lagrange_at_zero<C: Suite>(index: u8, indexes: &[u8]) -> Option<Scalar<C>> {
-    let own = small::<C>(index);
+    lagrange_at::<C>(0, index, indexes)
+}
+
+/// The same at another place.
+pub(crate) fn lagrange_at<C: Suite>(place: u8, index: u8, indexes: &[u8]) -> Option<Scalar<C>> {
+    let (place, own) = (small::<C>(place), small::<C>(index));
     let (mut numerator, mut denominator) = (one::<C>(), one::<C>());
     for &other in indexes.iter().filter(|&&other| other != index) {
         let other = small::<C>(other);
-        numerator = numerator * other;
+        numerator = numerator * (other - place);
         denominator = denominator * (other - own);
     }
     Some(numerator * invert::<C>(&denominator)?)

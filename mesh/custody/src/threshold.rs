@@ -3,6 +3,8 @@
 use std::fmt;
 use std::num::NonZeroU8;
 
+use frost_core::{Ciphersuite, Identifier};
+
 /// Why a threshold or a committee is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitteeError {
@@ -54,6 +56,14 @@ impl MemberIndex {
     /// The offset in an ordered list of members.
     pub(crate) fn offset(self) -> usize {
         usize::from(self.get()) - 1
+    }
+
+    /// The index as frost names it.
+    pub(crate) fn identifier<C: Ciphersuite>(self) -> Identifier<C> {
+        match Identifier::try_from(u16::from(self.get())) {
+            Ok(identifier) => identifier,
+            Err(_) => unreachable!("a member index is not zero"),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::suite::{self, Scalar, Suite};
 use crate::{Capsule, KeyShare, MemberIndex, Offer, Partial, RootPublic, Threshold, VerifiedCapsule};
 
 mod dkg;
+mod epochs;
 mod golden;
 mod malformed;
 mod opening;
