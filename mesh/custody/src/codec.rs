@@ -67,6 +67,20 @@ pub enum DecodeError {
     Inconsistent,
 }
 
+/// What an encoding holds, so that one is never read as another. Capsules, partials, shares and key generation have no
+/// such number; their shapes tell them apart. These numbers are above every position of a committee in a capsule, which
+/// a partial has in the same place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    EpochKey = 32,
+    EpochSecret,
+    Deal,
+    Complaint,
+    RepairCommitment,
+    RepairDelta,
+    RepairSigma,
+}
+
 /// Room that no encoding of a secret exceeds: a buffer that grows leaves copies behind that nobody wipes.
 const SECRET_ROOM: usize = 512;
 
@@ -94,6 +108,10 @@ pub(crate) fn decode<'b, T: Encode<()> + Decode<'b, ()>>(bytes: &'b [u8], max: u
 
 pub(crate) fn check_suite<C: Suite>(got: u16) -> Result<(), DecodeError> {
     if got == C::SUITE_ID { Ok(()) } else { Err(DecodeError::WrongSuite { got, want: C::SUITE_ID }) }
+}
+
+pub(crate) fn check_kind(got: u8, want: Kind) -> Result<(), DecodeError> {
+    if got == want as u8 { Ok(()) } else { Err(DecodeError::Range { field: "kind" }) }
 }
 
 pub(crate) fn point<C: Suite>(field: &'static str, bytes: &[u8]) -> Result<Element<C>, DecodeError> {

@@ -20,7 +20,7 @@ use sha2::Sha512;
 use super::change::Change;
 use super::deal::VerifiedDeal;
 use super::key::{EpochKey, EpochSecret};
-use crate::codec::{self, DecodeError};
+use crate::codec::{self, DecodeError, Kind};
 use crate::hash::Framed;
 use crate::mutant::{self, Mistake};
 use crate::proof::Proof;
@@ -63,18 +63,20 @@ struct RawComplaint {
     #[n(0)]
     suite: u16,
     #[n(1)]
-    dealer: u8,
+    kind: u8,
     #[n(2)]
+    dealer: u8,
+    #[n(3)]
     complainer: u8,
-    #[cbor(n(3), with = "minicbor::bytes")]
-    session: Vec<u8>,
     #[cbor(n(4), with = "minicbor::bytes")]
-    deal: Vec<u8>,
+    session: Vec<u8>,
     #[cbor(n(5), with = "minicbor::bytes")]
-    shared: Vec<u8>,
+    deal: Vec<u8>,
     #[cbor(n(6), with = "minicbor::bytes")]
-    challenge: Vec<u8>,
+    shared: Vec<u8>,
     #[cbor(n(7), with = "minicbor::bytes")]
+    challenge: Vec<u8>,
+    #[cbor(n(8), with = "minicbor::bytes")]
     response: Vec<u8>,
 }
 
@@ -150,6 +152,7 @@ impl<C: Suite> Complaint<C> {
     pub fn to_bytes(&self) -> Vec<u8> {
         codec::encode(&RawComplaint {
             suite: C::SUITE_ID,
+            kind: Kind::Complaint as u8,
             dealer: self.dealer.get(),
             complainer: self.complainer.get(),
             session: self.session.to_vec(),
@@ -167,6 +170,7 @@ impl<C: Suite> Complaint<C> {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         let raw: RawComplaint = codec::decode(bytes, Self::MAX_BYTES)?;
         codec::check_suite::<C>(raw.suite)?;
+        codec::check_kind(raw.kind, Kind::Complaint)?;
         Ok(Complaint {
             session: codec::array32("session", &raw.session)?,
             deal: codec::array32("deal", &raw.deal)?,

@@ -17,11 +17,12 @@ use std::fmt;
 use minicbor::{Decode, Encode};
 use rand_core::CryptoRng;
 use sha2::{Sha256, Sha512};
+use zeroize::Zeroizing;
 
 use super::change::Change;
 use super::complaint::Complaint;
 use super::key::{EpochKey, EpochSecret};
-use crate::codec::{self, DecodeError};
+use crate::codec::{self, DecodeError, Kind};
 use crate::hash::Framed;
 use crate::proof::Proof;
 use crate::rng;
@@ -119,20 +120,22 @@ struct RawDeal {
     #[n(0)]
     suite: u16,
     #[n(1)]
+    kind: u8,
+    #[n(2)]
     dealer: u8,
-    #[cbor(n(2), with = "minicbor::bytes")]
-    session: Vec<u8>,
     #[cbor(n(3), with = "minicbor::bytes")]
-    commitments: Vec<u8>,
+    session: Vec<u8>,
     #[cbor(n(4), with = "minicbor::bytes")]
-    r: Vec<u8>,
+    commitments: Vec<u8>,
     #[cbor(n(5), with = "minicbor::bytes")]
-    challenge: Vec<u8>,
+    r: Vec<u8>,
     #[cbor(n(6), with = "minicbor::bytes")]
-    response: Vec<u8>,
+    challenge: Vec<u8>,
     #[cbor(n(7), with = "minicbor::bytes")]
-    recipients: Vec<u8>,
+    response: Vec<u8>,
     #[cbor(n(8), with = "minicbor::bytes")]
+    recipients: Vec<u8>,
+    #[cbor(n(9), with = "minicbor::bytes")]
     boxes: Vec<u8>,
 }
 
@@ -160,7 +163,8 @@ pub fn deal<C: Suite>(
         SecretScalar::<C>::new(hash.part(&[share.index().get(), place]).scalar::<C>())
     };
     let coefficients: Vec<_> = (1..change.threshold().t()).map(|k| hedge("deal coefficient", k)).collect();
-    let values: Vec<_> = change.recipients().map(|j| evaluate(share.secret(), &coefficients, j)).collect();
+    let values: Vec<_> =
+        change.recipients().map(|j| evaluate(share.secret(), &coefficients, j).expose_bytes()).collect();
     Deal::of(change, share.index(), &coefficients, &values, &hedge("deal r", 0), &hedge("deal nonce", 0))
         .ok_or(DealingError::Degenerate)
 }
@@ -177,13 +181,13 @@ impl<C: Suite> Deal<C> {
     pub const MAX_BYTES: usize =
         512 + 255 * MAX_POINT_LEN + 2 * MAX_SCALAR_LEN + 255 * (1 + COMMITMENT_LEN + MAX_SCALAR_LEN + TAG_LEN);
 
-    /// A deal of exactly these coefficients and these values, in the order of the recipients; `None` when a point is
-    /// the identity. Nothing here says that the values are those of the polynomial.
+    /// A deal of exactly these coefficients and these encoded values, in the order of the recipients; `None` when a
+    /// point is the identity. Nothing here says that the values are those of the polynomial.
     pub(crate) fn of(
         change: &Change<C>,
         dealer: MemberIndex,
         coefficients: &[SecretScalar<C>],
-        values: &[SecretScalar<C>],
+        values: &[Zeroizing<Vec<u8>>],
         secret: &SecretScalar<C>,
         nonce: &SecretScalar<C>,
     ) -> Option<Self> {
@@ -201,11 +205,11 @@ impl<C: Suite> Deal<C> {
             let info = info(change.session(), dealer, &r_bytes, key);
             let keys = KeySchedule::derive(KDF_SALT, &shared.expose_bytes()?, &info);
             boxes.extend_from_slice(&keys.commitment());
-            boxes.extend_from_slice(&keys.encrypt(&info, &value.expose_bytes()));
+            boxes.extend_from_slice(&keys.encrypt(&info, value));
         }
         let recipients = change.recipients().collect();
         let proof = Proof { challenge: suite::zero::<C>(), response: suite::zero::<C>() };
-        let mut deal = Deal {
+        let deal = Deal {
             session: *change.session(),
             dealer,
             commitments,
@@ -216,8 +220,13 @@ impl<C: Suite> Deal<C> {
             recipients,
             boxes,
         };
-        deal.proof = Proof::new([base], secret, nonce, |nonces| deal.challenge(&nonces))?;
-        Some(deal)
+        deal.proved(secret, nonce)
+    }
+
+    /// The same with a proof that holds, if `secret` is the logarithm of R.
+    pub(crate) fn proved(mut self, secret: &SecretScalar<C>, nonce: &SecretScalar<C>) -> Option<Self> {
+        self.proof = Proof::new([suite::generator::<C>()], secret, nonce, |nonces| self.challenge(&nonces))?;
+        Some(self)
     }
 
     /// Whose deal it claims to be; compare with the signer.
@@ -258,6 +267,7 @@ impl<C: Suite> Deal<C> {
     pub fn to_bytes(&self) -> Vec<u8> {
         codec::encode(&RawDeal {
             suite: C::SUITE_ID,
+            kind: Kind::Deal as u8,
             dealer: self.dealer.get(),
             session: self.session.to_vec(),
             commitments: self.commitment_bytes.clone(),
@@ -276,6 +286,7 @@ impl<C: Suite> Deal<C> {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         let raw: RawDeal = codec::decode(bytes, Self::MAX_BYTES)?;
         codec::check_suite::<C>(raw.suite)?;
+        codec::check_kind(raw.kind, Kind::Deal)?;
         let recipients = codec::ascending("recipients", &raw.recipients)?;
         if raw.boxes.len() != recipients.len() * box_len::<C>() {
             return Err(DecodeError::Length { field: "boxes", got: raw.boxes.len() });
@@ -369,7 +380,7 @@ impl<C: Suite> VerifiedDeal<C> {
     }
 
     /// The recipient's value.
-    pub(super) fn open(
+    pub(crate) fn open(
         &self,
         change: &Change<C>,
         secret: &EpochSecret<C>,

@@ -14,7 +14,7 @@ use rand_core::CryptoRng;
 use sha2::Sha512;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::codec::{self, DecodeError};
+use crate::codec::{self, DecodeError, Kind};
 use crate::hash::Framed;
 use crate::proof::Proof;
 use crate::rng;
@@ -36,12 +36,14 @@ struct RawEpochKey {
     #[n(0)]
     suite: u16,
     #[n(1)]
+    kind: u8,
+    #[n(2)]
     member: u8,
-    #[cbor(n(2), with = "minicbor::bytes")]
-    point: Vec<u8>,
     #[cbor(n(3), with = "minicbor::bytes")]
-    challenge: Vec<u8>,
+    point: Vec<u8>,
     #[cbor(n(4), with = "minicbor::bytes")]
+    challenge: Vec<u8>,
+    #[cbor(n(5), with = "minicbor::bytes")]
     response: Vec<u8>,
 }
 
@@ -64,6 +66,7 @@ impl<C: Suite> EpochKey<C> {
     pub fn to_bytes(&self) -> Vec<u8> {
         codec::encode(&RawEpochKey {
             suite: C::SUITE_ID,
+            kind: Kind::EpochKey as u8,
             member: self.member.get(),
             point: self.point_bytes.clone(),
             challenge: suite::scalar_bytes::<C>(&self.proof.challenge),
@@ -78,6 +81,7 @@ impl<C: Suite> EpochKey<C> {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         let raw: RawEpochKey = codec::decode(bytes, Self::MAX_BYTES)?;
         codec::check_suite::<C>(raw.suite)?;
+        codec::check_kind(raw.kind, Kind::EpochKey)?;
         Ok(EpochKey {
             member: codec::index("member", raw.member)?,
             point: codec::point::<C>("epoch key", &raw.point)?,
@@ -112,12 +116,14 @@ struct RawEpochSecret {
     #[n(0)]
     suite: u16,
     #[n(1)]
+    kind: u8,
+    #[n(2)]
     member: u8,
-    #[cbor(n(2), with = "minicbor::bytes")]
-    secret: Vec<u8>,
     #[cbor(n(3), with = "minicbor::bytes")]
-    challenge: Vec<u8>,
+    secret: Vec<u8>,
     #[cbor(n(4), with = "minicbor::bytes")]
+    challenge: Vec<u8>,
+    #[cbor(n(5), with = "minicbor::bytes")]
     response: Vec<u8>,
 }
 
@@ -161,6 +167,7 @@ impl<C: Suite> EpochSecret<C> {
     pub fn expose(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(codec::encode(&RawEpochSecret {
             suite: C::SUITE_ID,
+            kind: Kind::EpochSecret as u8,
             member: self.key.member.get(),
             secret: self.secret.expose_bytes().to_vec(),
             challenge: suite::scalar_bytes::<C>(&self.key.proof.challenge),
@@ -175,6 +182,7 @@ impl<C: Suite> EpochSecret<C> {
     pub fn from_exposed(bytes: &[u8]) -> Result<Self, DecodeError> {
         let raw: RawEpochSecret = codec::decode(bytes, Self::MAX_BYTES)?;
         codec::check_suite::<C>(raw.suite)?;
+        codec::check_kind(raw.kind, Kind::EpochSecret)?;
         let member = codec::index("member", raw.member)?;
         let secret = SecretScalar::parse(&raw.secret).ok_or(DecodeError::Scalar { field: "epoch secret" })?;
         let proof = codec::proof::<C>(&raw.challenge, &raw.response)?;

@@ -1,5 +1,9 @@
 //! Changes of a sharing: what holds when all follow the protocol.
 
+mod adversary;
+mod golden;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod repair;
 
 use proptest::prelude::*;
@@ -7,8 +11,8 @@ use rand_chacha::ChaCha20Rng;
 
 use super::{Dealt, any_t, index, offers, rng, sealed};
 use crate::epochs::{
-    Change, Deal, DealingError, EpochKey, EpochSecret, RedistributeError, Redistributed, TakeError, VerifiedDeal, deal,
-    redistribute, take,
+    Change, Complaint, Deal, DealingError, EpochKey, EpochSecret, RedistributeError, Redistributed, TakeError,
+    VerifiedDeal, deal, redistribute, take,
 };
 use crate::suite::Suite;
 use crate::{CombineError, KeyShare, PartialError, Ristretto, RootPublic, Threshold, VerifiedCapsule, combine};
@@ -63,6 +67,19 @@ impl<C: Suite> Setting<C> {
         });
         (outcome, shares.collect())
     }
+}
+
+/// One of each encoding of a change and of a repair.
+pub(super) fn samples() -> Vec<Vec<u8>> {
+    let mut rng = rng(71);
+    let setting = Setting::<Ristretto>::new((2, 3), (3, 3), &[], &mut rng);
+    let deal = setting.deal(1, &mut rng);
+    let complaint = Complaint::new(&deal, setting.secret(1), &mut rng).unwrap();
+    let secret = setting.secret(1);
+    let mut samples = vec![secret.public().to_bytes(), secret.expose().to_vec(), deal.deal().to_bytes()];
+    samples.push(complaint.to_bytes());
+    samples.extend(repair::samples());
+    samples
 }
 
 fn capsule_of<C: Suite>(public: &RootPublic<C>) -> VerifiedCapsule<C> {
@@ -231,9 +248,9 @@ fn a_generator_that_repeats_itself_deals_alike_only_for_the_same_change() {
     assert_eq!(again(&setting.change, 1), again(&other.unwrap(), 1));
     let secrets: Vec<_> = (1..=3).map(|j| EpochSecret::generate(b"next", index(j), &mut generator)).collect();
     let next = Change::new(&setting.old.public, setting.change.threshold(), keys(&secrets), b"next").unwrap();
-    let (_, here) = super::split(&again(&setting.change, 1).to_bytes(), 2);
+    let (_, here) = super::split(&again(&setting.change, 1).to_bytes(), 3);
     for other in [again(&next, 1), again(&setting.change, 2)] {
-        let (_, there) = super::split(&other.to_bytes(), 2);
+        let (_, there) = super::split(&other.to_bytes(), 3);
         // Neither commitments nor R.
         assert!(here[1] != there[1] && here[2] != there[2]);
     }

@@ -1,14 +1,23 @@
 //! Bytes from outside: whatever they are, decoders answer with a value that has exactly these bytes, or with an error.
 
+use std::sync::OnceLock;
+
 use proptest::prelude::*;
 
 use super::{Dealt, join, rng, sealed, split};
+use crate::epochs::repair::{Commitment, Delta, Sigma};
+use crate::epochs::{Complaint, Deal, EpochKey, EpochSecret};
 use crate::{
     Broadcast, Capsule, Committee, DecodeError, Dkg, KeyShare, Output, Partial, Ristretto, RootPublic, SubShare,
 };
 
 /// One of each encoding.
-fn samples() -> Vec<Vec<u8>> {
+fn samples() -> &'static [Vec<u8>] {
+    static SAMPLES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    SAMPLES.get_or_init(make_samples)
+}
+
+fn make_samples() -> Vec<Vec<u8>> {
     let root = Dealt::<Ristretto>::new(2, 3, &mut rng(90));
     let publics = [root.public.clone()];
     let capsule = sealed(b"l", &publics, b"payload", 91);
@@ -26,6 +35,7 @@ fn samples() -> Vec<Vec<u8>> {
     let second = one.handle(super::index(2), crate::DkgMessage::Broadcast(echo)).unwrap().pop();
     let Some(Output::ToOne { sub_share, .. }) = second else { panic!("a sub-share") };
     samples.push(sub_share.expose().to_vec());
+    samples.extend(super::epochs::samples());
     samples
 }
 
@@ -38,6 +48,13 @@ fn accepted(bytes: &[u8]) -> usize {
         Partial::<Ristretto>::from_bytes(bytes).map(|value| value.to_bytes().to_vec()),
         Broadcast::<Ristretto>::from_bytes(bytes).map(|value| value.to_bytes()),
         SubShare::<Ristretto>::from_exposed(bytes).map(|value| value.expose().to_vec()),
+        EpochKey::<Ristretto>::from_bytes(bytes).map(|value| value.to_bytes()),
+        EpochSecret::<Ristretto>::from_exposed(bytes).map(|value| value.expose().to_vec()),
+        Deal::<Ristretto>::from_bytes(bytes).map(|value| value.to_bytes()),
+        Complaint::<Ristretto>::from_bytes(bytes).map(|value| value.to_bytes()),
+        Commitment::<Ristretto>::from_bytes(bytes).map(|value| value.to_bytes()),
+        Delta::<Ristretto>::from_exposed(bytes).map(|value| value.expose().to_vec()),
+        Sigma::<Ristretto>::from_exposed(bytes).map(|value| value.expose().to_vec()),
     ];
     again.into_iter().flatten().map(|again| assert_eq!(again, bytes)).count()
 }
@@ -45,7 +62,7 @@ fn accepted(bytes: &[u8]) -> usize {
 #[test]
 fn every_sample_is_accepted_by_its_decoder_alone() {
     for sample in samples() {
-        assert_eq!(accepted(&sample), 1);
+        assert_eq!(accepted(sample), 1);
     }
 }
 
@@ -56,6 +73,21 @@ fn every_truncation_and_extension_is_refused() {
             assert_eq!(accepted(&sample[..len]), 0);
         }
         assert_eq!(accepted(&[sample.as_slice(), &[0]].concat()), 0);
+    }
+}
+
+#[test]
+fn claims_of_two_gigabytes_are_refused_unread() {
+    for sample in samples() {
+        for at in 0..sample.len() {
+            // Heads of a byte string, an array, a map and a text of 2^31−1.
+            for head in [0x5a, 0x9a, 0xba, 0x7a] {
+                let claim = [&sample[..at], &[head, 0x7f, 0xff, 0xff, 0xff], &sample[at..]].concat();
+                assert_eq!(accepted(&claim), 0);
+                let claim = [&sample[..at], &[head, 0x7f, 0xff, 0xff, 0xff], &sample[at + 1..]].concat();
+                assert_eq!(accepted(&claim), 0);
+            }
+        }
     }
 }
 
@@ -87,21 +119,61 @@ proptest! {
 }
 
 /// The order of the group, little-endian, and p: the smallest encodings that are not reduced.
-const ORDER: &str = "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010";
+pub(super) const ORDER: &str = "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010";
 const PRIME: &str = "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f";
 
-#[test]
-fn identity_and_non_canonical_encodings_are_refused() {
-    let hex = |text: &str| data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap();
-    let samples = samples();
-    let bad_points = [
+fn hex(text: &str) -> Vec<u8> {
+    data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap()
+}
+
+fn bad_points() -> [Vec<u8>; 6] {
+    [
         vec![0; 32],                     // the identity
         hex(PRIME),                      // the identity, not reduced
         [vec![1], vec![0; 31]].concat(), // negative: a small-order point of the curve has this encoding in other formats
         vec![0xff; 32],
         vec![5; 31],
         vec![5; 33],
+    ]
+}
+
+/// Every point and every scalar of every encoding, found by what it is: a byte string, or a part of one, that parses.
+#[test]
+fn a_bad_point_or_scalar_anywhere_in_a_change_or_repair_is_refused() {
+    // How many leading numbers, and which of the byte strings are points and which scalars.
+    let fields: [(usize, &[usize], &[usize]); 7] = [
+        (3, &[0], &[1, 2]),    // epoch key: point, challenge, response
+        (3, &[], &[0, 1, 2]),  // epoch secret: secret, challenge, response
+        (3, &[1, 2], &[3, 4]), // deal: session, commitments, R, challenge, response
+        (4, &[2], &[3, 4]),    // complaint: session, deal, K, challenge, response
+        (3, &[1], &[]),        // commitment: session, points
+        (4, &[], &[1]),        // delta: session, value
+        (3, &[], &[1]),        // sigma: session, value
     ];
+    for (sample, (leading, points, scalars)) in super::epochs::samples().iter().zip(fields) {
+        let (numbers, strings) = split(sample, leading);
+        let with = |place: usize, at: usize, bytes: &[u8]| {
+            let mut strings = strings.clone();
+            strings[place].splice(at..at + 32, bytes.iter().copied());
+            accepted(&join(&numbers, &strings))
+        };
+        for place in points {
+            for at in (0..strings[*place].len()).step_by(32) {
+                assert!(bad_points().iter().all(|bad| with(*place, at, bad) == 0));
+            }
+        }
+        for place in scalars {
+            for bad in [hex(ORDER), vec![0xff; 32], vec![5; 31], vec![5; 33]] {
+                assert_eq!(with(*place, 0, &bad), 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn identity_and_non_canonical_encodings_are_refused() {
+    let samples = samples();
+    let bad_points = bad_points();
     for point in &bad_points {
         let (numbers, fields) = split(&samples[3], 3);
         let mut partial = fields;
@@ -129,6 +201,13 @@ fn what_is_too_long_is_refused_unread() {
     assert_eq!(refused, DecodeError::TooLong { len: long.len(), max: long.len() - 1 });
     assert!(matches!(Partial::<Ristretto>::from_bytes(&long), Err(DecodeError::TooLong { .. })));
     assert!(matches!(Broadcast::<Ristretto>::from_bytes(&long), Err(DecodeError::TooLong { .. })));
+    assert!(matches!(EpochKey::<Ristretto>::from_bytes(&long), Err(DecodeError::TooLong { .. })));
+    assert!(matches!(EpochSecret::<Ristretto>::from_exposed(&long), Err(DecodeError::TooLong { .. })));
+    assert!(matches!(Deal::<Ristretto>::from_bytes(&long), Err(DecodeError::TooLong { .. })));
+    assert!(matches!(Complaint::<Ristretto>::from_bytes(&long), Err(DecodeError::TooLong { .. })));
+    assert!(matches!(Commitment::<Ristretto>::from_bytes(&long), Err(DecodeError::TooLong { .. })));
+    assert!(matches!(Delta::<Ristretto>::from_exposed(&long), Err(DecodeError::TooLong { .. })));
+    assert!(matches!(Sigma::<Ristretto>::from_exposed(&long), Err(DecodeError::TooLong { .. })));
 }
 
 #[test]

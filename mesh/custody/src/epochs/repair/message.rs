@@ -8,7 +8,7 @@ use std::fmt;
 use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::codec::{self, DecodeError};
+use crate::codec::{self, DecodeError, Kind};
 use crate::secret::SecretScalar;
 use crate::suite::{self, Element, MAX_POINT_LEN, MAX_SCALAR_LEN, Suite};
 use crate::threshold::MemberIndex;
@@ -42,10 +42,12 @@ struct RawCommitment {
     #[n(0)]
     suite: u16,
     #[n(1)]
+    kind: u8,
+    #[n(2)]
     from: u8,
-    #[cbor(n(2), with = "minicbor::bytes")]
-    session: Vec<u8>,
     #[cbor(n(3), with = "minicbor::bytes")]
+    session: Vec<u8>,
+    #[cbor(n(4), with = "minicbor::bytes")]
     points: Vec<u8>,
 }
 
@@ -54,12 +56,14 @@ struct RawDelta {
     #[n(0)]
     suite: u16,
     #[n(1)]
-    from: u8,
+    kind: u8,
     #[n(2)]
+    from: u8,
+    #[n(3)]
     to: u8,
-    #[cbor(n(3), with = "minicbor::bytes")]
-    session: Vec<u8>,
     #[cbor(n(4), with = "minicbor::bytes")]
+    session: Vec<u8>,
+    #[cbor(n(5), with = "minicbor::bytes")]
     value: Vec<u8>,
 }
 
@@ -68,10 +72,12 @@ struct RawSigma {
     #[n(0)]
     suite: u16,
     #[n(1)]
+    kind: u8,
+    #[n(2)]
     from: u8,
-    #[cbor(n(2), with = "minicbor::bytes")]
-    session: Vec<u8>,
     #[cbor(n(3), with = "minicbor::bytes")]
+    session: Vec<u8>,
+    #[cbor(n(4), with = "minicbor::bytes")]
     value: Vec<u8>,
 }
 
@@ -106,6 +112,7 @@ impl<C: Suite> Commitment<C> {
     pub fn to_bytes(&self) -> Vec<u8> {
         codec::encode(&RawCommitment {
             suite: C::SUITE_ID,
+            kind: Kind::RepairCommitment as u8,
             from: self.from.get(),
             session: self.session.to_vec(),
             points: self.point_bytes.clone(),
@@ -119,6 +126,7 @@ impl<C: Suite> Commitment<C> {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         let raw: RawCommitment = codec::decode(bytes, Self::MAX_BYTES)?;
         codec::check_suite::<C>(raw.suite)?;
+        codec::check_kind(raw.kind, Kind::RepairCommitment)?;
         Ok(Commitment {
             session: codec::array32("session", &raw.session)?,
             from: codec::index("from", raw.from)?,
@@ -152,6 +160,7 @@ impl<C: Suite> Delta<C> {
     pub fn expose(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(codec::encode(&RawDelta {
             suite: C::SUITE_ID,
+            kind: Kind::RepairDelta as u8,
             from: self.from.get(),
             to: self.to.get(),
             session: self.session.to_vec(),
@@ -166,6 +175,7 @@ impl<C: Suite> Delta<C> {
     pub fn from_exposed(bytes: &[u8]) -> Result<Self, DecodeError> {
         let raw: RawDelta = codec::decode(bytes, Self::MAX_BYTES)?;
         codec::check_suite::<C>(raw.suite)?;
+        codec::check_kind(raw.kind, Kind::RepairDelta)?;
         Ok(Delta {
             session: codec::array32("session", &raw.session)?,
             from: codec::index("from", raw.from)?,
@@ -194,6 +204,7 @@ impl<C: Suite> Sigma<C> {
     pub fn expose(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(codec::encode(&RawSigma {
             suite: C::SUITE_ID,
+            kind: Kind::RepairSigma as u8,
             from: self.from.get(),
             session: self.session.to_vec(),
             value: self.value.expose_bytes().to_vec(),
@@ -207,6 +218,7 @@ impl<C: Suite> Sigma<C> {
     pub fn from_exposed(bytes: &[u8]) -> Result<Self, DecodeError> {
         let raw: RawSigma = codec::decode(bytes, Self::MAX_BYTES)?;
         codec::check_suite::<C>(raw.suite)?;
+        codec::check_kind(raw.kind, Kind::RepairSigma)?;
         Ok(Sigma {
             session: codec::array32("session", &raw.session)?,
             from: codec::index("from", raw.from)?,

@@ -43,6 +43,13 @@ impl<C: Suite> Run<C> {
     }
 }
 
+/// One of each encoding.
+pub(super) fn samples() -> [Vec<u8>; 3] {
+    let (_, run) = root();
+    let sigma = run.gather(index(1)).unwrap();
+    [run.commitments[0].to_bytes(), run.deltas[0].expose().to_vec(), sigma.expose().to_vec()]
+}
+
 pub(super) fn repaired<C: Suite>(
     public: &RootPublic<C>,
     member: u8,
@@ -123,21 +130,26 @@ fn a_share_of_another_sharing_or_of_nobody_asked_does_not_help() {
 fn a_wrong_delta_is_named_by_its_recipient() {
     let (_, run) = root();
     let mut deltas = run.deltas_to(index(5));
-    let (numbers, mut fields) = split(&deltas[1].expose(), 3);
+    let (numbers, mut fields) = split(&deltas[1].expose(), 4);
     fields[1] = wrong(&fields[1]);
     deltas[1] = Delta::from_exposed(&join(&numbers, &fields)).unwrap();
     let refused = run.repair.gather(index(5), &run.commitments, &deltas).unwrap_err();
     assert_eq!(refused, RepairError::Wrong { culprit: index(4), kind: Kind::Delta });
 }
 
-#[test]
-fn a_wrong_sigma_is_named_and_no_share_comes_of_it() {
+/// The outcome of a repair in which one helper adds something to its sigma.
+pub(super) fn with_a_wrong_sigma() -> Result<KeyShare<Ristretto>, RepairError> {
     let (_, run) = root();
     let mut sigmas = run.sigmas();
-    let (numbers, mut fields) = split(&sigmas[2].expose(), 2);
+    let (numbers, mut fields) = split(&sigmas[2].expose(), 3);
     fields[1] = wrong(&fields[1]);
     sigmas[2] = Sigma::from_exposed(&join(&numbers, &fields)).unwrap();
-    let refused = run.repair.finish(&run.commitments, &sigmas).unwrap_err();
+    run.repair.finish(&run.commitments, &sigmas)
+}
+
+#[test]
+fn a_wrong_sigma_is_named_and_no_share_comes_of_it() {
+    let refused = with_a_wrong_sigma().unwrap_err();
     assert_eq!(refused, RepairError::Wrong { culprit: index(5), kind: Kind::Sigma });
 }
 
@@ -152,12 +164,12 @@ fn a_helper_that_lies_about_its_share_is_named() {
     let repair = Repair::new(&liar.public, index(2), run.repair.helpers(), CONTEXT).unwrap();
     let help = repair.help(liar.share(4), &mut rng).unwrap();
     let session = *run.repair.session();
-    let (numbers, mut fields) = split(&help.commitment.to_bytes(), 2);
+    let (numbers, mut fields) = split(&help.commitment.to_bytes(), 3);
     fields[0] = session.to_vec();
     run.commitments[1] = Commitment::from_bytes(&join(&numbers, &fields)).unwrap();
     run.deltas.retain(|delta| delta.from() != index(4));
     for delta in &help.deltas {
-        let (numbers, mut fields) = split(&delta.expose(), 3);
+        let (numbers, mut fields) = split(&delta.expose(), 4);
         fields[0] = session.to_vec();
         run.deltas.push(Delta::from_exposed(&join(&numbers, &fields)).unwrap());
     }
@@ -167,7 +179,7 @@ fn a_helper_that_lies_about_its_share_is_named() {
     // Two of them in league: the other one passes the wrong deltas on. The member finds out at the sum.
     let (_, honest) = self::root();
     let mut sigmas = honest.sigmas();
-    let (numbers, mut fields) = split(&sigmas[0].expose(), 2);
+    let (numbers, mut fields) = split(&sigmas[0].expose(), 3);
     fields[1] = wrong(&fields[1]);
     sigmas[0] = Sigma::from_exposed(&join(&numbers, &fields)).unwrap();
     assert_eq!(honest.repair.finish(&run.commitments, &sigmas).unwrap_err(), named);
@@ -176,7 +188,7 @@ fn a_helper_that_lies_about_its_share_is_named() {
 #[test]
 fn a_commitment_of_the_wrong_length_is_named() {
     let (_, mut run) = root();
-    let (numbers, mut fields) = split(&run.commitments[0].to_bytes(), 2);
+    let (numbers, mut fields) = split(&run.commitments[0].to_bytes(), 3);
     let point = fields[1][..32].to_vec();
     fields[1].extend(point);
     run.commitments[0] = Commitment::from_bytes(&join(&numbers, &fields)).unwrap();
@@ -212,7 +224,7 @@ fn a_generator_that_repeats_itself_gives_no_share_away() {
     let helpers = [root.share(1), root.share(4), root.share(5)];
     let runs = [2, 3].map(|member| Run::new(&root.public, member, &helpers, &mut rng(88)));
     let last = runs.each_ref().map(|run| {
-        let (_, fields) = split(&run.deltas_to(index(5))[0].expose(), 3);
+        let (_, fields) = split(&run.deltas_to(index(5))[0].expose(), 4);
         suite::parse_scalar::<Ristretto>(&fields[1]).unwrap()
     });
     let weights = [2, 3].map(|member| suite::lagrange_at::<Ristretto>(member, 1, &[1, 4, 5]).unwrap());
