@@ -37,8 +37,14 @@
 //!
 //! # What is left to others
 //!
-//! Agreement on keys and on D, signing of everything sent, that the signer of a deal or complaint is the member it names,
-//! durability, and erasure of old shares and of epoch secrets: t old shares that somebody kept are the root for ever.
+//! - That the change is wanted. From t deals on, t′ of its recipients have the root in their hands, whether or not the
+//!   change is ever completed: deal for nobody who may not have a share.
+//! - That enough recipients have checked. Commitments alone say nothing about what lies in the ciphertexts; with t′ honest
+//!   recipients that do not complain, every deal's polynomial is known to be what its commitments say.
+//! - Agreement on keys and on D, signing of everything sent, and that the signer of a deal or complaint is the member it
+//!   names. A dealer keeps its first deal of a change durably before it sends it, and never signs a second.
+//! - Erasure of old shares and of epoch secrets: t old shares that somebody kept are the root for ever, and so are t′
+//!   epoch secrets with t deals.
 
 mod change;
 mod complaint;

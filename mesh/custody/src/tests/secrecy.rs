@@ -10,7 +10,7 @@ use crate::suite::{self, Scalar, Suite};
 use crate::{CombineError, Ristretto, combine};
 
 /// The polynomial of degree below `points.len()` through the points (place, value), by Newton's divided differences.
-fn through<C: Suite>(points: &[(u8, Scalar<C>)]) -> Vec<Scalar<C>> {
+pub(super) fn through<C: Suite>(points: &[(u8, Scalar<C>)]) -> Vec<Scalar<C>> {
     let mut polynomial = vec![suite::zero::<C>(); points.len()];
     // The product of (x − place) over the places already matched, lowest coefficient first.
     let mut vanishing = vec![suite::one::<C>()];
