@@ -4,7 +4,7 @@
 //!
 //! - **Refresh and reshare** are one primitive, verifiable secret redistribution (Desmedt and Jajodia 1997; Wong, Wang and
 //!   Wing 2002). Members keep their places or change them, n and t may differ: nothing here asks.
-//! - **Repair** ([`repair`]) gives one member its share of the current epoch (Stinson and Wei 2018), for one that lost it
+//! - **Repair** ([`repair`]) gives one member its share of the current epoch (Laing and Stinson 2018), for one that lost it
 //!   or was away during the change.
 //!
 //! ```text

@@ -1,4 +1,5 @@
-//! Giving one member its share of the current sharing: the enrolment of Stinson and Wei (2018), computed by `frost_core`.
+//! Giving one member its share of the current sharing: the enrolment protocol of Stinson and Wei, as in Laing and Stinson
+//! (2018), computed by `frost_core`.
 //!
 //! ```text
 //! helper i   help: ζᵢ·sᵢ = Σⱼ δᵢⱼ ── Commitment (δᵢⱼ·G for all j) ─▶ all helpers and the member

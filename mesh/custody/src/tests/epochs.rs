@@ -146,7 +146,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3))]
+    #![proptest_config(ProptestConfig::with_cases(2))]
 
     #[test]
     fn new_shares_open_what_was_sealed_before_on_p256((old, new, dealers) in pairs(), seed: u64) {
