@@ -85,7 +85,7 @@ pub enum DealError {
 }
 
 /// Why a recipient does not take its part of a deal.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CheckError<C: Suite> {
     /// The deal was verified for another change. Nobody's fault but the caller's.
     #[error("the deal was verified for another change")]

@@ -60,7 +60,7 @@ pub enum RedistributeError {
 }
 
 /// Why a member does not get its new share.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TakeError<C: Suite> {
     /// There is no new sharing.
     #[error(transparent)]

@@ -2,6 +2,7 @@
 
 mod adversary;
 mod golden;
+mod liars;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod repair;
@@ -66,15 +67,15 @@ impl<C: Suite> Setting<C> {
 }
 
 /// One of each encoding of a change and of a repair.
-pub(super) fn samples() -> Vec<Vec<u8>> {
+pub(super) fn samples<C: Suite>() -> Vec<Vec<u8>> {
     let mut rng = rng(71);
-    let setting = Setting::<Ristretto>::new((2, 3), (3, 3), &[], &mut rng);
+    let setting = Setting::<C>::new((2, 3), (3, 3), &[], &mut rng);
     let deal = setting.deal(1, &mut rng);
     let complaint = Complaint::new(&deal, setting.secret(1), &mut rng).unwrap();
     let secret = setting.secret(1);
     let mut samples = vec![secret.public().to_bytes(), secret.expose().to_vec(), deal.deal().to_bytes()];
     samples.push(complaint.to_bytes());
-    samples.extend(repair::samples());
+    samples.extend(repair::samples::<C>());
     samples
 }
 

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::{Dealt, join, rng, sealed, split};
 use crate::epochs::repair::{Commitment, Delta, Sigma};
 use crate::epochs::{Complaint, Deal, EpochKey, EpochSecret};
+use crate::suite::{self, Suite};
 use crate::{
     Broadcast, Capsule, Committee, DecodeError, Dkg, KeyShare, Output, Partial, Ristretto, RootPublic, SubShare,
 };
@@ -35,28 +36,32 @@ fn make_samples() -> Vec<Vec<u8>> {
     let second = one.handle(super::index(2), crate::DkgMessage::Broadcast(echo)).unwrap().pop();
     let Some(Output::ToOne { sub_share, .. }) = second else { panic!("a sub-share") };
     samples.push(sub_share.expose().to_vec());
-    samples.extend(super::epochs::samples());
+    samples.extend(super::epochs::samples::<Ristretto>());
     samples
 }
 
 /// Feeds every decoder; returns how many accepted. Accepting means giving the same bytes back.
-fn accepted(bytes: &[u8]) -> usize {
+fn accepted_by<C: Suite>(bytes: &[u8]) -> usize {
     let again = [
-        RootPublic::<Ristretto>::from_bytes(bytes).map(|value| value.to_bytes()),
-        KeyShare::<Ristretto>::from_exposed(bytes).map(|value| value.expose().to_vec()),
-        Capsule::<Ristretto>::from_bytes(bytes).map(|value| value.to_bytes()),
-        Partial::<Ristretto>::from_bytes(bytes).map(|value| value.to_bytes().to_vec()),
-        Broadcast::<Ristretto>::from_bytes(bytes).map(|value| value.to_bytes()),
-        SubShare::<Ristretto>::from_exposed(bytes).map(|value| value.expose().to_vec()),
-        EpochKey::<Ristretto>::from_bytes(bytes).map(|value| value.to_bytes()),
-        EpochSecret::<Ristretto>::from_exposed(bytes).map(|value| value.expose().to_vec()),
-        Deal::<Ristretto>::from_bytes(bytes).map(|value| value.to_bytes()),
-        Complaint::<Ristretto>::from_bytes(bytes).map(|value| value.to_bytes()),
-        Commitment::<Ristretto>::from_bytes(bytes).map(|value| value.to_bytes()),
-        Delta::<Ristretto>::from_exposed(bytes).map(|value| value.expose().to_vec()),
-        Sigma::<Ristretto>::from_exposed(bytes).map(|value| value.expose().to_vec()),
+        RootPublic::<C>::from_bytes(bytes).map(|value| value.to_bytes()),
+        KeyShare::<C>::from_exposed(bytes).map(|value| value.expose().to_vec()),
+        Capsule::<C>::from_bytes(bytes).map(|value| value.to_bytes()),
+        Partial::<C>::from_bytes(bytes).map(|value| value.to_bytes().to_vec()),
+        Broadcast::<C>::from_bytes(bytes).map(|value| value.to_bytes()),
+        SubShare::<C>::from_exposed(bytes).map(|value| value.expose().to_vec()),
+        EpochKey::<C>::from_bytes(bytes).map(|value| value.to_bytes()),
+        EpochSecret::<C>::from_exposed(bytes).map(|value| value.expose().to_vec()),
+        Deal::<C>::from_bytes(bytes).map(|value| value.to_bytes()),
+        Complaint::<C>::from_bytes(bytes).map(|value| value.to_bytes()),
+        Commitment::<C>::from_bytes(bytes).map(|value| value.to_bytes()),
+        Delta::<C>::from_exposed(bytes).map(|value| value.expose().to_vec()),
+        Sigma::<C>::from_exposed(bytes).map(|value| value.expose().to_vec()),
     ];
     again.into_iter().flatten().map(|again| assert_eq!(again, bytes)).count()
+}
+
+fn accepted(bytes: &[u8]) -> usize {
+    accepted_by::<Ristretto>(bytes)
 }
 
 #[test]
@@ -118,6 +123,34 @@ proptest! {
     }
 }
 
+/// Encodings of P-256 have other lengths and several forms of one point, of which one is taken.
+#[test]
+fn the_second_suite_is_as_strict() {
+    type P256 = frost_p256::P256Sha256;
+    let uncompressed = {
+        use p256::elliptic_curve::sec1::ToEncodedPoint;
+        let point = suite::generator::<P256>();
+        point.to_affine().to_encoded_point(false).as_bytes().to_vec()
+    };
+    for sample in super::epochs::samples::<P256>() {
+        assert_eq!((accepted_by::<P256>(&sample), accepted(&sample)), (1, 0));
+        for len in 0..sample.len() {
+            assert_eq!(accepted_by::<P256>(&sample[..len]), 0);
+        }
+    }
+    let key = &super::epochs::samples::<P256>()[0];
+    let (numbers, fields) = split(key, 3);
+    let mut other_forms = vec![vec![0], uncompressed.clone(), fields[0][1..].to_vec(), vec![0xff; 33]];
+    for tag in [0, 1, 4, 5, 6, 7] {
+        other_forms.push([&[tag], &fields[0][1..]].concat());
+    }
+    for point in other_forms {
+        let mut fields = fields.clone();
+        fields[0] = point;
+        assert_eq!(accepted_by::<P256>(&join(&numbers, &fields)), 0);
+    }
+}
+
 /// The order of the group, little-endian, and p: the smallest encodings that are not reduced.
 pub(super) const ORDER: &str = "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010";
 const PRIME: &str = "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f";
@@ -150,7 +183,7 @@ fn a_bad_point_or_scalar_anywhere_in_a_change_or_repair_is_refused() {
         (4, &[], &[1]),        // delta: session, value
         (3, &[], &[1]),        // sigma: session, value
     ];
-    for (sample, (leading, points, scalars)) in super::epochs::samples().iter().zip(fields) {
+    for (sample, (leading, points, scalars)) in super::epochs::samples::<Ristretto>().iter().zip(fields) {
         let (numbers, strings) = split(sample, leading);
         let with = |place: usize, at: usize, bytes: &[u8]| {
             let mut strings = strings.clone();

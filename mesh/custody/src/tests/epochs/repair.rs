@@ -44,8 +44,8 @@ impl<C: Suite> Run<C> {
 }
 
 /// One of each encoding.
-pub(super) fn samples() -> [Vec<u8>; 3] {
-    let (_, run) = root();
+pub(super) fn samples<C: Suite>() -> [Vec<u8>; 3] {
+    let (_, run) = root::<C>();
     let sigma = run.gather(index(1)).unwrap();
     [run.commitments[0].to_bytes(), run.deltas[0].expose().to_vec(), sigma.expose().to_vec()]
 }
@@ -83,7 +83,7 @@ fn any_t_helpers_restore_the_very_same_share() {
     repairs::<frost_p256::P256Sha256>(2, 3, 83);
 }
 
-fn root() -> (Dealt<Ristretto>, Run<Ristretto>) {
+fn root<C: Suite>() -> (Dealt<C>, Run<C>) {
     let mut rng = rng(84);
     let root = Dealt::new(3, 5, &mut rng);
     let run = Run::new(&root.public, 2, &[root.share(1), root.share(4), root.share(5)], &mut rng);
@@ -98,7 +98,7 @@ fn wrong(value: &[u8]) -> Vec<u8> {
 
 #[test]
 fn who_helps_whom_is_checked() {
-    let (root, _) = root();
+    let (root, _) = root::<Ristretto>();
     let refused = |member, helpers: &[u8]| {
         let helpers: Vec<_> = helpers.iter().map(|i| index(*i)).collect();
         Repair::new(&root.public, index(member), &helpers, CONTEXT).unwrap_err()
@@ -112,7 +112,7 @@ fn who_helps_whom_is_checked() {
 
 #[test]
 fn a_share_of_another_sharing_or_of_nobody_asked_does_not_help() {
-    let (root, run) = root();
+    let (root, run) = root::<Ristretto>();
     let mut rng = rng(85);
     let other = Dealt::<Ristretto>::new(3, 5, &mut rng);
     assert_eq!(run.repair.help(other.share(1), &mut rng).unwrap_err(), RepairError::ForeignShare);
@@ -128,7 +128,7 @@ fn a_share_of_another_sharing_or_of_nobody_asked_does_not_help() {
 
 #[test]
 fn a_wrong_delta_is_named_by_its_recipient() {
-    let (_, run) = root();
+    let (_, run) = root::<Ristretto>();
     let mut deltas = run.deltas_to(index(5));
     let (numbers, mut fields) = split(&deltas[1].expose(), 4);
     fields[1] = wrong(&fields[1]);
@@ -139,7 +139,7 @@ fn a_wrong_delta_is_named_by_its_recipient() {
 
 /// The outcome of a repair in which one helper adds something to its sigma.
 pub(super) fn with_a_wrong_sigma() -> Result<KeyShare<Ristretto>, RepairError> {
-    let (_, run) = root();
+    let (_, run) = root::<Ristretto>();
     let mut sigmas = run.sigmas();
     let (numbers, mut fields) = split(&sigmas[2].expose(), 3);
     fields[1] = wrong(&fields[1]);
@@ -156,7 +156,7 @@ fn a_wrong_sigma_is_named_and_no_share_comes_of_it() {
 /// A helper that commits to another share, consistently with the deltas it sends, is found at its commitment.
 #[test]
 fn a_helper_that_lies_about_its_share_is_named() {
-    let (root, mut run) = root();
+    let (root, mut run) = root::<Ristretto>();
     let mut rng = rng(86);
     let mut polynomial = root.polynomial.clone();
     polynomial[1] += suite::one::<Ristretto>();
@@ -177,7 +177,7 @@ fn a_helper_that_lies_about_its_share_is_named() {
     assert_eq!(run.gather(index(1)).unwrap_err(), named);
 
     // Two of them in league: the other one passes the wrong deltas on. The member finds out at the sum.
-    let (_, honest) = self::root();
+    let (_, honest) = self::root::<Ristretto>();
     let mut sigmas = honest.sigmas();
     let (numbers, mut fields) = split(&sigmas[0].expose(), 3);
     fields[1] = wrong(&fields[1]);
@@ -187,7 +187,7 @@ fn a_helper_that_lies_about_its_share_is_named() {
 
 #[test]
 fn a_commitment_of_the_wrong_length_is_named() {
-    let (_, mut run) = root();
+    let (_, mut run) = root::<Ristretto>();
     let (numbers, mut fields) = split(&run.commitments[0].to_bytes(), 3);
     let point = fields[1][..32].to_vec();
     fields[1].extend(point);
@@ -198,7 +198,7 @@ fn a_commitment_of_the_wrong_length_is_named() {
 
 #[test]
 fn messages_that_are_missing_double_or_of_another_repair_are_named() {
-    let (root, mut run) = root();
+    let (root, mut run) = root::<Ristretto>();
     let me = index(1);
     let gather = |deltas: &[Delta<Ristretto>]| run.repair.gather(me, &run.commitments, deltas).unwrap_err();
     let (from, kind) = (index(5), Kind::Delta);
@@ -220,7 +220,7 @@ fn messages_that_are_missing_double_or_of_another_repair_are_named() {
 /// A cloned helper asked twice would otherwise give its share to whoever gets the last delta of both repairs.
 #[test]
 fn a_generator_that_repeats_itself_gives_no_share_away() {
-    let (root, _) = root();
+    let (root, _) = root::<Ristretto>();
     let helpers = [root.share(1), root.share(4), root.share(5)];
     let runs = [2, 3].map(|member| Run::new(&root.public, member, &helpers, &mut rng(88)));
     let last = runs.each_ref().map(|run| {
@@ -234,7 +234,7 @@ fn a_generator_that_repeats_itself_gives_no_share_away() {
 
 #[test]
 fn secrets_of_a_repair_print_only_their_names() {
-    let (_, run) = root();
+    let (_, run) = root::<Ristretto>();
     let sigma = run.gather(index(4)).unwrap();
     assert_eq!(format!("{:?} {:?}", run.deltas[0], sigma), "Delta Sigma");
     assert_eq!(format!("{:?}", run.repair), "Repair(member 2 by 3 helpers)");
