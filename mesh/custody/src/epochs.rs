@@ -15,7 +15,7 @@
 //! new member j   VerifiedDeal::check ── nothing, or a Complaint ─▶ all       anybody judges it
 //! (elsewhere)    agreement on a set D of at least t dealers
 //! all            redistribute(D)                                            the new RootPublic, one transcript hash
-//! new member j   take(D)                                                    its share Σ λᵢ·fᵢ(j)
+//! new member j   take(D)                                                    its share of it
 //! ```
 //!
 //! # What is guaranteed
@@ -32,9 +32,6 @@
 //! - Randomness is hedged: everything drawn is hashed from random bytes, the session and the maker's secret, so a
 //!   generator that repeats itself (a cloned machine, I9) repeats itself only for the same change.
 //!
-//! A dealer that has seen the other deals, in league with new member j, can choose its own so that j's new share is zero.
-//! That share has no place in a sharing, so [`redistribute`] refuses and names j, whose help this takes.
-//!
 //! # What is left to others
 //!
 //! - That the change is wanted. From t deals on, t′ of its recipients have the root in their hands, whether or not the
@@ -42,7 +39,7 @@
 //! - That enough recipients have checked. Commitments alone say nothing about what lies in the ciphertexts; with t′ honest
 //!   recipients that do not complain, every deal's polynomial is known to be what its commitments say.
 //! - Agreement on keys and on D, signing of everything sent, and that the signer of a deal or complaint is the member it
-//!   names. A dealer keeps its first deal of a change durably before it sends it, and never signs a second.
+//!   names. A dealer keeps its deal durably before it sends it.
 //! - Erasure of old shares and of epoch secrets: t old shares that somebody kept are the root for ever, and so are t′
 //!   epoch secrets with t deals.
 

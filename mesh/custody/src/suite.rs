@@ -129,6 +129,11 @@ pub(crate) fn parse_scalar<C: Suite>(bytes: &[u8]) -> Option<Scalar<C>> {
     <<C::Group as Group>::Field as Field>::deserialize(&bytes.try_into().ok()?).ok()
 }
 
+/// A small public number to a small power.
+pub(crate) fn power<C: Suite>(base: u8, exponent: u8) -> Scalar<C> {
+    (0..exponent).fold(one::<C>(), |acc, _| acc * small::<C>(base))
+}
+
 /// `n`·`point` for a small public number, by doubling and adding: an order of magnitude faster than a full scalar.
 pub(crate) fn small_multiple<C: Suite>(point: Element<C>, n: u8) -> Element<C> {
     (0..8 - n.leading_zeros()).rev().fold(identity::<C>(), |acc, bit| {

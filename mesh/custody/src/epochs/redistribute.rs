@@ -1,8 +1,13 @@
 //! From an agreed set of deals to the new sharing.
 //!
-//! With D the set of dealers and λᵢ their Lagrange coefficients at zero, the new polynomial is Σ λᵢ·fᵢ. Its value at zero
-//! is Σ λᵢ·sᵢ, the root; nobody computes it. Its other coefficients are random as soon as one dealer of D is honest,
-//! which t of them ensure against t−1 liars.
+//! With D the set of dealers and λᵢ their Lagrange coefficients at zero, the new polynomial is Σ λᵢ·fᵢ + c·x^(t′−1). Its
+//! value at zero is Σ λᵢ·sᵢ, the root; nobody computes it. Its other coefficients are random as soon as one dealer of D is
+//! honest, which t of them ensure against t−1 liars.
+//!
+//! The *shift* c is a hash of the session and the deals, public and the same for all. Without it a dealer that speaks last,
+//! in league with new member j, who tells it what the others dealt j, could choose its polynomial so that j's new share is
+//! zero. That is no secret, so the sharing would have to be refused, and with it every change that this dealer takes part
+//! in. With it, whoever wants to hit zero has to guess a hash.
 //!
 //! Guarantees: the result is a function of the change and the deals, the same for everybody whatever the order; it has
 //! the old group key and degree exactly t′−1; a [`KeyShare`] that is handed out matches it. The transcript hash covers
@@ -13,7 +18,7 @@
 use std::collections::BTreeMap;
 
 use rand_core::CryptoRng;
-use sha2::Sha256;
+use sha2::{Sha256, Sha512};
 
 use super::change::Change;
 use super::deal::{CheckError, VerifiedDeal, horner};
@@ -47,14 +52,8 @@ pub enum RedistributeError {
         /// Whose.
         dealer: MemberIndex,
     },
-    /// The new share of this member would be zero. It takes its help: whoever deals so knows what the others dealt it.
-    #[error("the new share of member {member} would be zero, which takes its help")]
-    ZeroShare {
-        /// A place in the new committee.
-        member: MemberIndex,
-    },
-    /// The deals cancel out to a lower degree, or the result is not consistent. With deals that nobody can complain
-    /// about this does not happen.
+    /// The result has a share that is zero or a lower degree, which nobody can bring about, or another group key, which
+    /// verified deals do not have.
     #[error("the deals sum to no sharing of the root")]
     Degenerate,
 }
@@ -103,7 +102,7 @@ pub fn take<'a, C: Suite>(
 ) -> Result<KeyShare<C>, TakeError<C>> {
     let agreed = Agreed::new(change, deals)?;
     let public = agreed.public(change)?.public;
-    let mut sum = SecretScalar::new(suite::zero::<C>());
+    let mut sum = SecretScalar::new(agreed.shift * suite::power::<C>(secret.public().member().get(), agreed.degree));
     for (deal, weight) in &agreed.deals {
         let value = deal.open(change, secret, rng)?;
         sum = SecretScalar::new(*sum.expose() + *value.expose() * *weight);
@@ -112,9 +111,13 @@ pub fn take<'a, C: Suite>(
     share.filter(|share| share.matches(&public)).ok_or(TakeError::NoSharing(RedistributeError::Degenerate))
 }
 
-/// Deals of distinct dealers, in order, with the weights that the set gives them.
+/// Deals of distinct dealers, in order, with the weights that the set gives them, and what else makes the new polynomial.
 struct Agreed<'a, C: Suite> {
     deals: Vec<(&'a VerifiedDeal<C>, Scalar<C>)>,
+    hashes: Vec<[u8; 32]>,
+    /// t′−1.
+    degree: u8,
+    shift: Scalar<C>,
 }
 
 impl<'a, C: Suite> Agreed<'a, C> {
@@ -137,11 +140,14 @@ impl<'a, C: Suite> Agreed<'a, C> {
             return Err(RedistributeError::NotEnough { have, need });
         }
         let dealers: Vec<u8> = by_dealer.keys().copied().collect();
+        let hashes: Vec<[u8; 32]> = by_dealer.values().map(|deal| deal.hash()).collect();
+        let shift = Framed::<Sha512>::new::<C>("resharing shift").part(change.session()).list(&hashes).scalar::<C>();
         let weighed = by_dealer.into_iter().map(|(dealer, deal)| {
             let weight = suite::lagrange_at_zero::<C>(dealer, &dealers).ok_or(RedistributeError::Degenerate)?;
             Ok((deal, weight))
         });
-        Ok(Agreed { deals: weighed.collect::<Result<_, _>>()? })
+        let deals = weighed.collect::<Result<_, _>>()?;
+        Ok(Agreed { deals, hashes, degree: change.threshold().t() - 1, shift })
     }
 
     /// A weighted sum of one point of each deal.
@@ -152,24 +158,19 @@ impl<'a, C: Suite> Agreed<'a, C> {
     fn public(&self, change: &Change<C>) -> Result<Redistributed<C>, RedistributeError> {
         let threshold = change.threshold();
         let group = self.sum(VerifiedDeal::verifying);
-        let above: Vec<Element<C>> =
-            (0..usize::from(threshold.t()) - 1).map(|k| self.sum(|deal| deal.commitments()[k])).collect();
+        let mut above: Vec<Element<C>> =
+            (0..usize::from(self.degree)).map(|k| self.sum(|deal| deal.commitments()[k])).collect();
+        if let Some(highest) = above.last_mut() {
+            *highest = *highest + suite::generator::<C>() * self.shift;
+        }
         if group != change.old().group() || above.last() == Some(&suite::identity::<C>()) {
             return Err(RedistributeError::Degenerate);
         }
-        let mut shares = Vec::with_capacity(threshold.n().into());
-        for member in threshold.indexes() {
-            let share = horner::<C>(group, &above, member);
-            if share == suite::identity::<C>() {
-                return Err(RedistributeError::ZeroShare { member });
-            }
-            shares.push(share);
-        }
+        let shares = threshold.indexes().map(|member| horner::<C>(group, &above, member)).collect();
         let public = RootPublic::new(threshold, group, shares).map_err(|_| RedistributeError::Degenerate)?;
-        let deals: Vec<[u8; 32]> = self.deals.iter().map(|(deal, _)| deal.hash()).collect();
         let transcript_hash = Framed::<Sha256>::new::<C>("resharing transcript")
             .part(change.session())
-            .list(&deals)
+            .list(&self.hashes)
             .part(&public.to_bytes())
             .digest();
         Ok(Redistributed { public, transcript_hash })

@@ -138,7 +138,7 @@ fn pairs() -> impl Strategy<Value = ((u8, u8), (u8, u8), u8)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn new_shares_open_what_was_sealed_before((old, new, dealers) in pairs(), seed: u64) {

@@ -378,29 +378,27 @@ fn no_complaint_can_be_provoked_that_opens_another_dealers_sub_share() {
     }
 }
 
-/// A corrupt dealer that deals last, with a corrupt recipient that tells it what the others dealt.
+/// A corrupt dealer deals last, and a corrupt recipient tells it what the others dealt. If the new polynomial were the
+/// weighted sum alone, the recipient's share would be zero, there would be no sharing, and so with every change.
 #[test]
-fn a_share_made_zero_names_the_member_that_helped() {
+fn a_share_cannot_be_made_zero_to_stop_the_change() {
     let setting = Setting::<Group>::new((2, 3), (2, 3), &[], &mut rng(126));
     let honest = setting.deal(1, &mut rng(127));
     let told = honest.open(&setting.change, setting.secret(2), &mut rng(127)).unwrap();
     let weights = [1, 3].map(|i| suite::lagrange_at_zero::<Group>(i, &[1, 3]).unwrap());
     let invert = |scalar: Scalar<Group>| suite::invert::<Group>(&scalar).unwrap();
     let value = suite::zero::<Group>() - *told.expose() * weights[0] * invert(weights[1]);
+    assert_eq!(*told.expose() * weights[0] + value * weights[1], suite::zero::<Group>());
     let slope = (value - share(&setting, 3)) * invert(suite::small::<Group>(2));
     let crafted = lie(&setting, 3, &[slope], &values(share(&setting, 3), &[slope], 3)).unwrap();
     let crafted = crafted.verify(&setting.change).unwrap();
     assert_eq!(complainers(&setting, &crafted), []);
-    let refused = redistribute(&setting.change, [&honest, &crafted]).unwrap_err();
-    assert_eq!(refused, RedistributeError::ZeroShare { member: index(2) });
-    // Other sets of dealers are not affected.
-    let another = setting.deal(2, &mut rng(128));
-    assert!(redistribute(&setting.change, [&another, &crafted]).is_ok());
+    completes(&setting, &[honest, crafted]);
 }
 
-/// It takes t dealers in league, who could do worse.
+/// The same for the highest coefficient, which takes t dealers in league.
 #[test]
-fn deals_that_cancel_to_a_lower_degree_make_no_sharing() {
+fn deals_that_cancel_to_a_lower_degree_make_a_sharing_of_the_right_one() {
     let setting = Setting::<Group>::new((2, 3), (2, 3), &[], &mut rng(129));
     let weights = [1, 3].map(|i| suite::lagrange_at_zero::<Group>(i, &[1, 3]).unwrap());
     let slope = scalar(130);
@@ -409,7 +407,18 @@ fn deals_that_cancel_to_a_lower_degree_make_no_sharing() {
         let deal = lie(&setting, i, &[slope], &values(share(&setting, i), &[slope], 3)).unwrap();
         deal.verify(&setting.change).unwrap()
     });
-    assert_eq!(redistribute(&setting.change, &deals).unwrap_err(), RedistributeError::Degenerate);
+    completes(&setting, &deals);
+}
+
+/// Everybody gets a share, all of them differ, and two open.
+fn completes(setting: &Setting<Group>, deals: &[VerifiedDeal<Group>]) {
+    let public = redistribute(&setting.change, deals).unwrap().public;
+    let shares = [1, 2, 3].map(|j| take(&setting.change, deals, setting.secret(j), &mut rng(128)).unwrap());
+    let verifying = [1, 2, 3].map(|j| public.verifying_share(index(j)).unwrap());
+    assert!(verifying[0] != verifying[1] && verifying[1] != verifying[2]);
+    assert_ne!(verifying[0], setting.old.public.group_key());
+    let capsule = super::capsule_of(&setting.old.public);
+    assert_eq!(super::opens(&capsule, &public, &[&shares[1], &shares[2]]).unwrap(), b"payload");
 }
 
 #[test]
