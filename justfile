@@ -27,6 +27,10 @@ deps:
 demo *ARGS:
     cargo run --release -p keymesh-testnet -- demo {{ARGS}}
 
+# A scenario on real nodes by name; without one they are listed.
+scenario NAME="" *ARGS:
+    cargo run --release -p keymesh-testnet -- {{ if NAME == "" { "list" } else { "run " + NAME } }} {{ARGS}}
+
 # One simulated scenario by seed.
 sim SEED *ARGS:
     cargo run --release -p keymesh-sim -- run --seed {{SEED}} {{ARGS}}

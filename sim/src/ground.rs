@@ -45,7 +45,14 @@ impl Ground {
     /// # Panics
     /// When that does not come about: nothing else can be looked at then.
     pub fn new(seed: u64, plan: Plan) -> Self {
-        let mut world = World::new(seed, plan);
+        Self::found(World::new(seed, plan))
+    }
+
+    /// As [`Ground::new`], in a world with places of its own.
+    ///
+    /// # Panics
+    /// As [`Ground::new`].
+    pub fn found(mut world: World) -> Self {
         let permitted = Match { zone: Some("aws/eu-west-1a".into()), launched_by: Some("deploy".into()) };
         world.watch.model.policy(POLICY, Rule { permits: vec![permitted], forbids: Vec::new() });
         let mut person = |name| Signer::new(name, &mut world.rng);

@@ -1,7 +1,7 @@
 //! Instances: each with a metadata service of its own, an agent's key, a launch ticket, and the agent's configuration.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -114,6 +114,11 @@ impl Instance {
     pub fn agent_at(&self, net: &Testnet, nodes: &[usize], seconds: u32) -> Tool {
         let doors = net.doors(nodes).into_iter().map(|door| format!("--node={door}"));
         self.agent().with(doors).with([format!("--wait={seconds}")])
+    }
+
+    /// The launch ticket.
+    pub fn ticket(&self) -> &Path {
+        &self.ticket
     }
 
     /// Enrols the agent.

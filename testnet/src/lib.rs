@@ -1,7 +1,8 @@
 //! Real keymesh processes with faults: a supervisor, the demo, and the emulated metadata service.
 //!
 //! Everything here acts like a user: it starts the programs, runs their commands and reads what they print. Only faults
-//! (a cut between zones, a killed or held process) and searches (a process's memory, the files of a disk) go past them.
+//! (a cut between zones, a killed or held process), searches (a process's memory, the files of a disk) and thefts (whole
+//! nodes) go past them.
 //! What is seen is real; what is simulated with a clock and a seed lives in `keymesh-sim`.
 
 pub mod binaries;
@@ -14,8 +15,10 @@ pub mod packages;
 pub mod prepared;
 pub mod process;
 pub mod report;
+pub mod scenario;
 pub mod search;
 pub mod setup;
 pub mod testnet;
+pub mod theft;
 pub mod tool;
 pub mod topology;

@@ -1,4 +1,4 @@
-//! `keymesh-testnet`: the demo, and a mesh to play with.
+//! `keymesh-testnet`: the demo, scenarios, and a mesh to play with.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,9 +15,10 @@ use keymesh_testnet::error::TestnetError;
 use keymesh_testnet::packages;
 use keymesh_testnet::prepared::Prepared;
 use keymesh_testnet::process;
-use keymesh_testnet::report::{Observed, Runner, Step};
+use keymesh_testnet::report::{Observed, Runner, Step, StepFailed};
+use keymesh_testnet::scenario;
 use keymesh_testnet::testnet::Testnet;
-use keymesh_testnet::topology::THREE_CLOUDS;
+use keymesh_testnet::topology::{self, THREE_CLOUDS};
 
 const STATUSES: &str = "\
 Exit status:
@@ -28,6 +29,8 @@ Exit status:
   5  anything else, and a sabotage that no step noticed
 
 Examples:
+  keymesh-testnet list
+  keymesh-testnet run provider-only --json provider-only.json
   keymesh-testnet demo
   keymesh-testnet demo --json demo.json --keep
   keymesh-testnet demo --break revoke
@@ -50,22 +53,47 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// List the scenarios with their steps
-    List,
+    /// Run a scenario, told step by step as the demo is
+    Run(Run),
+    /// List the scenarios, one a line
+    List {
+        /// With the steps of each
+        #[arg(long)]
+        steps: bool,
+    },
 }
 
-/// How to show it.
+/// Which scenario, and how to show it.
 #[derive(Debug, Args)]
-struct Demo {
+struct Run {
+    /// Its name, as `list` shows it
+    #[arg(value_name = "NAME")]
+    scenario: String,
+    #[command(flatten)]
+    shown: Shown,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// What is left for programs and for work by hand.
+#[derive(Debug, Default, Args)]
+struct Shown {
     /// Write what was observed as a JSON array, after every step
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Do one thing wrong on purpose (revoke, audit, deny, digest): the demo must fail at the step that notices
-    #[arg(long = "break", value_name = "WHAT")]
-    sabotage: Option<Sabotage>,
     /// Leave the mesh up at the end and say how to go on by hand
     #[arg(long)]
     keep: bool,
+}
+
+/// How to show it.
+#[derive(Debug, Default, Args)]
+struct Demo {
+    #[command(flatten)]
+    shown: Shown,
+    /// Do one thing wrong on purpose (revoke, audit, deny, digest): the demo must fail at the step that notices
+    #[arg(long = "break", value_name = "WHAT")]
+    sabotage: Option<Sabotage>,
     /// Kill a node every second or so, at moments drawn from SEED, in all steps that do not stop nodes themselves
     #[arg(long, value_name = "SEED", conflicts_with_all = ["sabotage", "keep"])]
     disturb: Option<u64>,
@@ -77,7 +105,7 @@ struct Demo {
 }
 
 /// Where things are.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 struct Place {
     /// The folder for everything; new or empty [default: a temporary one, removed after success]
     #[arg(long, value_name = "DIR")]
@@ -98,8 +126,9 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Demo(demo) => run_demo(&demo),
         Command::Up { place } => up(&place),
-        Command::List => {
-            list();
+        Command::Run(run) => run_named(run),
+        Command::List { steps } => {
+            list(steps);
             Ok(ExitCode::SUCCESS)
         }
     };
@@ -112,16 +141,20 @@ fn main() -> ExitCode {
     })
 }
 
-fn list() {
-    let show = |name: &str, steps: &[Step<Scene>]| {
-        println!("{name}");
-        for step in steps {
-            println!("  {:<16} {}", step.name, step.title);
+fn list(with_steps: bool) {
+    let show = |name: &str, about: &str, steps: Vec<(&str, &str)>| {
+        println!("{name:<16} {about}");
+        if with_steps {
+            steps.iter().for_each(|(name, title)| println!("  {name:<16} {title}"));
+            println!();
         }
     };
-    show("demo", STORY);
-    println!();
-    show("demo --short", SHORT);
+    let of = |steps: &[Step<Scene>]| steps.iter().map(|step| (step.name, step.title)).collect();
+    show("demo", "The main job: a mesh that releases keys, is cut, revokes, is killed, and is audited", of(STORY));
+    show("demo --short", "The same without what takes long", of(SHORT));
+    for scenario in scenario::ALL {
+        show(scenario.name, scenario.about, (scenario.steps)());
+    }
 }
 
 fn binaries(place: &Place) -> Result<Binaries, TestnetError> {
@@ -134,19 +167,66 @@ fn binaries(place: &Place) -> Result<Binaries, TestnetError> {
     }
 }
 
-fn run_demo(demo: &Demo) -> Result<ExitCode, TestnetError> {
-    packages::ensure("cryptsetup", "cryptsetup-bin")?;
-    let net = Testnet::new(binaries(&demo.place)?, &THREE_CLOUDS, demo.place.dir.as_deref())?;
-    println!("five nodes in three clouds; everything they do is in {}", net.dir.display());
-    if demo.place.dir.is_none() && !demo.keep {
+/// A mesh of which nothing was started yet, whose folder goes if somebody interrupts, unless it is to stay.
+fn set_up(nodes: &[topology::Place], place: &Place, keep: bool) -> Result<Testnet, TestnetError> {
+    let net = Testnet::new(binaries(place)?, nodes, place.dir.as_deref())?;
+    if place.dir.is_none() && !keep {
         *REMOVE.lock().unwrap_or_else(PoisonError::into_inner) = Some(net.dir.clone());
     }
+    Ok(net)
+}
+
+fn run_named(run: Run) -> Result<ExitCode, TestnetError> {
+    if run.scenario == "demo" {
+        return run_demo(&Demo { shown: run.shown, place: run.place, ..Demo::default() });
+    }
+    let scenario = match scenario::find(&run.scenario) {
+        Ok(scenario) => scenario,
+        Err(error) => {
+            eprintln!("keymesh-testnet: {error}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    for (program, package) in scenario.needs {
+        packages::ensure(program, package)?;
+    }
+    let net = set_up(scenario.places, &run.place, run.shown.keep)?;
+    println!("{}\neverything the nodes do is in {}", scenario.about, net.dir.display());
+    let started = Instant::now();
+    let (mut net, told) = (scenario.tell)(net, &mut Runner::new(run.shown.json));
+    let steps = (scenario.steps)().len();
+    say_end(&told, &mut net, steps, started);
+    if run.shown.keep {
+        net.keep_folder();
+        println!("\n{}\n\nThe nodes run until this is interrupted (ctrl-C).", net.by_hand());
+        wait_for_ever();
+    }
+    Ok(if told.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// How it went, for people. The folder of a story that failed stays.
+fn say_end(told: &Result<(), StepFailed>, net: &mut Testnet, steps: usize, started: Instant) {
+    let took = started.elapsed().as_secs();
+    match told {
+        Ok(()) => println!("\nall {steps} steps held, {took} s"),
+        Err(failed) => {
+            net.keep_folder();
+            println!("\nFAILED at step `{}` after {took} s: {}", failed.step, failed.source);
+            println!("Logs, commands and data are in {}", net.dir.display());
+        }
+    }
+}
+
+fn run_demo(demo: &Demo) -> Result<ExitCode, TestnetError> {
+    packages::ensure("cryptsetup", "cryptsetup-bin")?;
+    let net = set_up(&THREE_CLOUDS, &demo.place, demo.shown.keep)?;
+    println!("five nodes in three clouds; everything they do is in {}", net.dir.display());
     let mut scene = Scene::new(net, demo.sabotage);
     let mut steps: Vec<&Step<Scene>> = if demo.short { SHORT } else { STORY }.iter().collect();
     steps.extend(demo.disturb.map(|_| &AGREE));
     let started = Instant::now();
     let mut disturber = None;
-    let mut runner = Runner::new(demo.json.clone());
+    let mut runner = Runner::new(demo.shown.json.clone());
     let result = runner.run_through(&mut scene, &steps, |step, scene, seen| {
         match &disturber {
             Some(disturber) => disturbed(disturber, step, scene, seen)?,
@@ -157,19 +237,12 @@ fn run_demo(demo: &Demo) -> Result<ExitCode, TestnetError> {
         }
         Ok(())
     });
-    let took = started.elapsed().as_secs();
-    if let Err(failed) = &result {
-        scene.net.keep_folder();
-        println!("\nFAILED at step `{}` after {took} s: {}", failed.step, failed.source);
-        println!("Logs, commands and data are in {}", scene.net.dir.display());
-        if let Some(sabotage) = demo.sabotage {
-            let right = if failed.step == sabotage.noticed_by() { "as it should" } else { "but another step should" };
-            println!("The sabotage `{sabotage:?}` was noticed by step `{}`, {right}.", failed.step);
-        }
-    } else {
-        println!("\nall {} steps held, {took} s", steps.len());
+    say_end(&result, &mut scene.net, steps.len(), started);
+    if let (Err(failed), Some(sabotage)) = (&result, demo.sabotage) {
+        let right = if failed.step == sabotage.noticed_by() { "as it should" } else { "but another step should" };
+        println!("The sabotage `{sabotage:?}` was noticed by step `{}`, {right}.", failed.step);
     }
-    if demo.keep {
+    if demo.shown.keep {
         scene.net.keep_folder();
         println!("\n{}\n\nThe nodes run until this is interrupted (ctrl-C).", scene.by_hand());
         wait_for_ever();

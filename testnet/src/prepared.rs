@@ -1,6 +1,5 @@
 //! A mesh with everything that a release needs, for benchmarks, tests and work by hand.
 
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +8,6 @@ use keymesh_wire::ids::KeyId;
 use crate::binaries::Binaries;
 use crate::error::TestnetError;
 use crate::instance::{Instance, Launch};
-use crate::metadata::{CERTIFICATE_FILE, make_signer};
 use crate::setup::Tenant;
 use crate::testnet::{Testnet, parsed};
 use crate::topology::THREE_CLOUDS;
@@ -43,17 +41,7 @@ impl Prepared {
         zones.dedup();
         let tenant = net.create_tenant("acme", &["admin"], &zones)?;
         net.create_root(&tenant, &net.names(&net.all()), 3)?;
-        make_signer(&net.dir)?;
-        let certificate = net.dir.join(CERTIFICATE_FILE);
-        net.agree(&tenant, &["evidence", "trust", "--cert", &certificate.to_string_lossy()])?;
-        net.new_person("deploy")?;
-        let launcher = format!("deploy={}", net.key_of("deploy").display());
-        net.agree(&tenant, &["launcher", "add", &launcher])?;
-        net.act(&tenant, &["namespace", "create", "payments"])?;
-        let file = net.dir.join("payments.cedar");
-        let policy = "permit (principal, action == Action::\"release\", resource)\nwhen { context.launched_by == \"deploy\" };\n";
-        fs::write(&file, policy).map_err(TestnetError::io("write", &file))?;
-        net.agree(&tenant, &["policy", "set", "payments", "--file", &file.to_string_lossy()])?;
+        net.furnish(&tenant)?;
         let lease = format!("{}s", lease.as_secs().max(1));
         net.act(&tenant, &["keyring", "create", "payments/disks", "--class", "leased", "--lease", &lease])?;
         let leased = net.act(&tenant, &["key", "create", "payments/disks/web"])?;

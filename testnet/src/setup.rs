@@ -1,5 +1,6 @@
 //! What people do to set up a tenant: the same few commands for the demo, for tests and for benchmarks.
 
+use std::fs;
 use std::time::Duration;
 
 use keymesh_agent::keyfile::{self, KeyKind};
@@ -10,6 +11,7 @@ use keymesh_wire::statement::Checked;
 use serde_json::Value;
 
 use crate::error::TestnetError;
+use crate::metadata::{CERTIFICATE_FILE, make_signer};
 use crate::testnet::{Testnet, parsed};
 use crate::tool::Json;
 
@@ -23,6 +25,11 @@ pub struct Tenant {
     /// Its admins; the first one acts, the others endorse.
     pub admins: Vec<&'static str>,
 }
+
+const POLICY: &str = "\
+permit (principal, action == Action::\"release\", resource)
+when { context.launched_by == \"deploy\" };
+";
 
 /// How long the custodians may take to make a root.
 const ROOT: Duration = Duration::from_secs(30);
@@ -120,8 +127,21 @@ impl Testnet {
         threshold: usize,
     ) -> Result<(String, Duration), TestnetError> {
         let threshold = threshold.to_string();
-        let mut line = vec!["root", "create", "--threshold", &threshold, "--custodians"];
+        let mut line = vec!["--threshold", &threshold, "--custodians"];
         line.extend(custodians);
+        self.make_root(tenant, &line)
+    }
+
+    /// As [`Testnet::create_root`], with several committees that are all needed, each as `keymesh root create` reads it.
+    ///
+    /// # Errors
+    /// [`TestnetError`].
+    pub fn create_root_of(&self, tenant: &Tenant, committees: &[&str]) -> Result<(String, Duration), TestnetError> {
+        self.make_root(tenant, &committees.iter().flat_map(|committee| ["--committee", committee]).collect::<Vec<_>>())
+    }
+
+    fn make_root(&self, tenant: &Tenant, layout: &[&str]) -> Result<(String, Duration), TestnetError> {
+        let line: Vec<&str> = ["root", "create"].into_iter().chain(layout.iter().copied()).collect();
         let proposed = self.act(tenant, &line)?;
         let root = proposed.text("/root")?;
         self.endorse_all(&proposed, &tenant.admins[1..])?;
@@ -139,6 +159,25 @@ impl Testnet {
             }
         }
         Ok((root, Duration::from_millis(attested.saturating_sub(agreed))))
+    }
+
+    /// What a release needs beside a root and keys: the certificate that signs instances' identities, `deploy` as a launcher,
+    /// the namespace `payments`, and a policy that releases to what `deploy` launched.
+    ///
+    /// # Errors
+    /// [`TestnetError`].
+    pub fn furnish(&self, tenant: &Tenant) -> Result<(), TestnetError> {
+        make_signer(&self.dir)?;
+        let certificate = self.dir.join(CERTIFICATE_FILE);
+        self.agree(tenant, &["evidence", "trust", "--cert", &certificate.to_string_lossy()])?;
+        self.new_person("deploy")?;
+        let launcher = format!("deploy={}", self.key_of("deploy").display());
+        self.agree(tenant, &["launcher", "add", &launcher])?;
+        self.act(tenant, &["namespace", "create", "payments"])?;
+        let file = self.dir.join("payments.cedar");
+        fs::write(&file, POLICY).map_err(TestnetError::io("write", &file))?;
+        self.agree(tenant, &["policy", "set", "payments", "--file", &file.to_string_lossy()])?;
+        Ok(())
     }
 
     /// A tenant's statements, as the first node that has them shows them to the tenant's first admin.

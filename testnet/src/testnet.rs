@@ -118,6 +118,17 @@ impl Testnet {
         }
     }
 
+    /// How to use the command line in this mesh by hand.
+    pub fn by_hand(&self) -> String {
+        let (dir, keymesh) = (self.dir.display(), self.binaries.keymesh.display());
+        format!(
+            "The mesh is up; everything is in {dir}. In another terminal:\n\n  \
+             export KEYMESH_CONTEXT={dir}/context.toml\n  alias keymesh={keymesh}\n  keymesh status\n\n\
+             People's keys (--as) are in {dir}/people, every command that was run in {dir}/commands.log, the nodes' logs \
+             in {dir}/logs."
+        )
+    }
+
     /// The command line, in this mesh's context.
     pub fn cli(&self) -> &Tool {
         &self.cli

@@ -25,6 +25,18 @@ pub const THREE_CLOUDS: [Place; 5] = [
     Place { name: "azure-1", zone: "azure/westeurope-1" },
 ];
 
+/// Five nodes at a provider and three of its customer's own, each in a zone of its own.
+pub const PROVIDER_AND_CUSTOMER: [Place; 8] = [
+    Place { name: "p1", zone: "provider/zone-a" },
+    Place { name: "p2", zone: "provider/zone-b" },
+    Place { name: "p3", zone: "provider/zone-c" },
+    Place { name: "p4", zone: "provider/zone-d" },
+    Place { name: "p5", zone: "provider/zone-e" },
+    Place { name: "c1", zone: "customer/hall-1" },
+    Place { name: "c2", zone: "customer/hall-2" },
+    Place { name: "c3", zone: "customer/hall-3" },
+];
+
 /// The addresses of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Addresses {

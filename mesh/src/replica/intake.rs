@@ -24,6 +24,7 @@ use crate::mutant::{self, Mutant};
 use crate::spread::{Action, Holdings};
 use crate::state::Document;
 use crate::state::document::made_somebody;
+use crate::state::layout::lone_provider;
 
 /// The most statements one submission may hold.
 const SUBMIT_STATEMENTS: usize = 1024;
@@ -78,7 +79,19 @@ impl Replica {
         let invalid = ids.iter().find(|id| self.library.all().any(|document| document.is_invalid(id)));
         match invalid.or(stranger.as_ref()) {
             None => Ok(Submitted { statements: ids }),
-            Some(id) => Err(WireError::new(Code::NotAuthorised, format!("the author of {id} has no right to it"))),
+            Some(id) => Err(WireError::new(Code::NotAuthorised, self.why_invalid(id))),
+        }
+    }
+
+    /// Why a statement counts nowhere, for whoever handed it in.
+    fn why_invalid(&self, id: &StatementId) -> String {
+        let lone = self.library.all().find_map(|document| match document.graph().get(id)?.body() {
+            Some(Body::ProposeRoot(spec)) => lone_provider(spec, &document.tenant()?.nodes),
+            Some(_) | None => None,
+        });
+        match lone {
+            Some(lone) => format!("{id} proposes no root: {lone}"),
+            None => format!("the author of {id} has no right to it"),
         }
     }
 

@@ -27,11 +27,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keymesh_wire::body::{Body, KeyState, Person, Placement, Role, RootSpec, Scope, keyring_id};
+use keymesh_wire::body::{Body, KeyState, Person, Placement, Role, Scope, keyring_id};
 use keymesh_wire::ids::{KeyringId, NamespaceId, NodeId, PrincipalId, StatementId};
 use keymesh_wire::statement::Checked;
 
 use super::graph::{Graph, Index};
+use super::layout::lone_provider;
 use crate::mutant::{self, Mutant};
 
 /// The point from which a question is asked.
@@ -614,7 +615,7 @@ impl<'g> Authority<'g> {
                 tenant
                     && self.is_admin(&author, at)
                     && spec.committees.iter().flat_map(|c| &c.members).all(|member| placed.contains_key(member))
-                    && !opens_for_one_provider(spec, &placed)
+                    && lone_provider(spec, &placed).is_none()
             }
             Body::Revoke(_) => tenant && self.is_admin(&author, at),
             Body::CreateNamespace(new) => {
@@ -646,16 +647,4 @@ impl<'g> Authority<'g> {
             }
         }
     }
-}
-
-/// Whether one provider would hold enough shares of every committee to open the root alone (I1), by the facts that the
-/// tenant signed for.
-fn opens_for_one_provider(spec: &RootSpec, placed: &BTreeMap<NodeId, Placement>) -> bool {
-    let providers: BTreeSet<&str> = placed.values().map(|placement| placement.provider.as_str()).collect();
-    providers.into_iter().any(|provider| {
-        let held = |members: &[NodeId]| {
-            members.iter().filter(|member| placed.get(member).is_some_and(|at| at.provider == provider)).count()
-        };
-        spec.committees.iter().all(|committee| held(&committee.members) >= usize::from(committee.threshold))
-    })
 }

@@ -8,6 +8,7 @@
 pub mod authority;
 pub mod document;
 pub mod graph;
+pub mod layout;
 pub mod mesh;
 pub mod tenant;
 

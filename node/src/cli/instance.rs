@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use keymesh_mesh::state::tenant::Denial;
+use keymesh_mesh::state::tenant::{Denial, RootCommittee};
 use keymesh_mesh::state::{Document, TenantState};
 use keymesh_wire::body::{Body, CustodyClass, Revocation, Subject};
 use keymesh_wire::ids::NodeId;
@@ -15,11 +15,13 @@ use super::act::{Act, short};
 use super::connect::{self, Breadth};
 use super::env::Env;
 use super::error::CliError;
+use super::layout::Committee;
 use super::names::{self, Names};
 use super::output::{Output, list_words};
 use super::table::Table;
 use super::tenant::names_for;
 use super::time::{distance, moment};
+use super::trust_report::layout_of;
 
 /// Instances.
 #[derive(Debug, Subcommand)]
@@ -195,6 +197,29 @@ fn effective_since(document: &Document, tenant: &TenantState, denial: &Denial) -
     reached.min()
 }
 
+/// Of each committee of the live root: whose it is, how many of it hold a denial, how many have to. One suffices.
+fn quorums(tenant: &TenantState, denial: &Denial, names: &Names) -> Vec<(String, usize, usize)> {
+    let Some(root) = tenant.live_root() else { return Vec::new() };
+    let layouts = layout_of(root, tenant, names);
+    let quorum = |(committee, layout): (&RootCommittee, &Committee)| {
+        let have = committee.spec.members.iter().filter(|member| denial.witnesses.contains(*member)).count();
+        (layout.whose(), have, committee.denial_quorum())
+    };
+    root.committees.iter().zip(&layouts).map(quorum).collect()
+}
+
+/// `2 of the 4 custodians it takes`, or with several committees what each of them has of what it would take.
+fn counted(committees: &[(String, usize, usize)]) -> String {
+    match committees {
+        [] => "no custodian, as no root is live".to_owned(),
+        [(_, have, needed)] => format!("{have} of the {needed} custodians it takes"),
+        several => {
+            let each = several.iter().map(|(whose, have, needed)| format!("{have} of {whose}, where {needed} suffice"));
+            each.collect::<Vec<_>>().join(", or ")
+        }
+    }
+}
+
 fn longest_lease(tenant: &TenantState) -> Millis {
     let leases = tenant.keyrings.values().filter_map(|keyring| match &keyring.class {
         CustodyClass::Leased { lease, .. } => Some(*lease),
@@ -213,10 +238,8 @@ pub fn status(document: &Document, tenant: &TenantState, names: &Names, now: Wal
         let leases_end = since.map(|since| since.plus(lease));
         let missing: Vec<String> = names.sorted(&denial.missing);
         let witnesses: Vec<String> = names.sorted(&denial.witnesses);
-        let needed = tenant
-            .live_root()
-            .and_then(|root| root.committees.iter().map(|c| c.denial_quorum()).min())
-            .unwrap_or_default();
+        let committees = quorums(tenant, denial, names);
+        let needed = committees.iter().map(|(_, _, needed)| *needed).min().unwrap_or_default();
         lines.push(format!(
             "{}: {}\n  {} by {}, {} ({})",
             subject_words(&denial.subject),
@@ -238,9 +261,9 @@ pub fn status(document: &Document, tenant: &TenantState, names: &Names, now: Wal
                 )
             }
             None => format!(
-                "  held durably by {} of the {needed} custodians it takes ({}); missing: {}. Until then a lease may be \
-                 renewed on the other side of a cut; afterwards the last one ends within {lease}",
-                witnesses.len(),
+                "  held durably by {} ({}); missing: {}. Until then a lease may be renewed on the other side of a cut; \
+                 afterwards the last one ends within {lease}",
+                counted(&committees),
                 list_words(&witnesses),
                 list_words(&missing)
             ),
@@ -250,9 +273,26 @@ pub fn status(document: &Document, tenant: &TenantState, names: &Names, now: Wal
             "author": denial.author, "by": names.name(&denial.author), "time": denial.time,
             "state": if denial.effective { "effective" } else { "pending" }, "effective": denial.effective,
             "effective_since": since, "leases_end_at_latest": leases_end, "needed": needed,
+            "committees": committees.iter().map(|(whose, have, needed)| {
+                json!({"committee": whose, "witnesses": have, "needed": needed})
+            }).collect::<Vec<_>>(),
             "witnesses": witnesses, "missing": missing,
         }));
     }
     let text = if lines.is_empty() { "nothing is revoked".to_owned() } else { lines.join("\n") };
     Output::new(text, json!({"tenant": tenant.tenant, "longest_lease_ms": lease.0, "revocations": entries}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_committee_has_of_a_revocation_is_told_apart() {
+        let one = ("5 at aws, azure and gcp".to_owned(), 3, 4);
+        assert_eq!(counted(std::slice::from_ref(&one)), "3 of the 4 custodians it takes");
+        let two = [("the 5 of aws".to_owned(), 3, 4), ("the 3 of own".to_owned(), 1, 2)];
+        assert_eq!(counted(&two), "3 of the 5 of aws, where 4 suffice, or 1 of the 3 of own, where 2 suffice");
+        assert!(counted(&[]).contains("no root"));
+    }
 }

@@ -11,6 +11,7 @@ mod act;
 mod admin;
 mod agent_config;
 mod audit;
+mod committee;
 mod connect;
 mod context;
 mod context_command;
@@ -34,6 +35,7 @@ mod root;
 mod run;
 mod sealing;
 mod status;
+mod suffice;
 mod table;
 mod tenant;
 #[cfg(test)]

@@ -231,7 +231,7 @@ pub fn describe(document: &Document, id: &StatementId, names: &Names) -> String 
                 let members = list_words(&names.list(&committee.members));
                 format!("{} of {} ({members}), f = {}", committee.threshold, committee.members.len(), committee.faults)
             };
-            format!("make a root: {}", spec.committees.iter().map(committee).collect::<Vec<_>>().join(" and "))
+            format!("make a root: {}", spec.committees.iter().map(committee).collect::<Vec<_>>().join(" AND "))
         }
         Body::Grant(grant) => {
             format!("make {} ({}) {:?} in {}", grant.name, grant.principal, grant.role, scope(&grant.scope))

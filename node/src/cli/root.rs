@@ -4,18 +4,20 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use keymesh_mesh::state::TenantState;
-use keymesh_wire::body::{Body, CommitteeSpec, RootSpec};
-use keymesh_wire::ids::RootId;
+use keymesh_mesh::state::authority::Authority;
+use keymesh_mesh::state::{Document, TenantState};
+use keymesh_wire::body::{Body, RootSpec};
+use keymesh_wire::ids::{RootId, StatementId};
 use keymesh_wire::time::Millis;
 use serde_json::{Value, json};
 
 use super::act::{Act, merge, short};
+use super::committee::{CommitteeText, DEFAULT_FAULTS};
 use super::connect::{self, Breadth};
 use super::env::Env;
 use super::error::CliError;
 use super::layout::{self, Committee};
-use super::names::{self, Names};
+use super::names::Names;
 use super::output::{Output, list_words};
 use super::tenant::names_for;
 use super::time::parse_span;
@@ -26,8 +28,13 @@ use super::trust_report;
 pub enum Command {
     /// Propose a root: its custodians and how many of them open it
     #[command(after_help = "\
-Example:
+Examples:
   keymesh root create --tenant acme --custodians n1 n2 n3 n4 n5 --threshold 3 --as ann.key
+  keymesh root create --committee \"aws: 3 of a1 a2 a3 a4 a5\" --committee \"own: 2 of c1, c2 and c3, faults 0\"
+
+Several committees are all needed: here nothing opens without three nodes at aws AND two of our own. A name before the
+colon says at which provider all nodes of a committee are, and is checked. Where no faults are named, 1 is assumed; 2 of 3
+with faults 1 needs all three nodes to bind new instances.
 
 More than half of the admins have to stand behind it; then the custodians make it among themselves, and nobody ever
 holds it whole. A layout that lets one provider open it alone is refused.")]
@@ -44,15 +51,32 @@ holds it whole. A layout that lets one provider open it alone is refused.")]
 /// A root to propose.
 #[derive(Debug, Args)]
 pub struct Create {
-    /// The nodes that hold its shares, in the order of the shares
-    #[arg(long, num_args = 1.., required = true, value_name = "NODE")]
+    /// A committee, as in "3 of n1 n2 n3 n4 n5" or "own: 2 of c1 c2 c3, faults 0"; repeated, all of them are needed
+    #[arg(long = "committee", value_name = "T of NODE ...", conflicts_with_all = ["custodians", "threshold", "faults"])]
+    committees: Vec<CommitteeText>,
+    /// With one committee: the nodes that hold its shares, in the order of the shares
+    #[arg(long, num_args = 1.., required_unless_present = "committees", requires = "threshold", value_name = "NODE")]
     custodians: Vec<String>,
     /// How many of them open it
-    #[arg(long, value_name = "T")]
-    threshold: u8,
-    /// How many of them may be dishonest without being able to hide a revocation
-    #[arg(long, value_name = "F", default_value_t = 1)]
-    faults: u8,
+    #[arg(long, value_name = "T", requires = "custodians")]
+    threshold: Option<u8>,
+    /// How many of them may be dishonest without being able to hide a revocation [default: 1]
+    #[arg(long, value_name = "F", requires = "custodians")]
+    faults: Option<u8>,
+}
+
+impl Create {
+    fn texts(&self) -> Vec<CommitteeText> {
+        match self.threshold {
+            Some(threshold) => vec![CommitteeText {
+                provider: None,
+                threshold,
+                nodes: self.custodians.clone(),
+                faults: self.faults.unwrap_or(DEFAULT_FAULTS),
+            }],
+            None => self.committees.clone(),
+        }
+    }
 }
 
 /// Does it.
@@ -67,17 +91,17 @@ fn propose(env: &Env, create: &Create) -> Result<Output, CliError> {
     let mut act = Act::on_tenant(env)?;
     let tenant = act.held.tenant();
     let names = names_for(env, tenant);
-    let find = |text: &String| names::placed_node(tenant, &names, text);
-    let members = create.custodians.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-    let spec = CommitteeSpec { members, threshold: create.threshold, faults: create.faults };
-    let committees = vec![Committee::of(&spec, &tenant.nodes, |node| names.name(node))];
-    let specs = vec![spec];
+    let specs = create.texts().iter().map(|text| text.resolve(tenant, &names)).collect::<Result<Vec<_>, _>>()?;
+    let committees: Vec<Committee> =
+        specs.iter().map(|spec| Committee::of(spec, &tenant.nodes, |node| names.name(node))).collect();
     layout::check(&specs, &committees)?;
     let warnings = warnings(&committees);
     let id = act.say(env, &Body::ProposeRoot(RootSpec { committees: specs }))?;
     let sent = act.send(env, Breadth::All)?;
     let root = RootId::from(id);
-    let mut output = sent.output(&format!("proposed root {root}"), json!({"root": root, "warnings": warnings}));
+    let opens = layout::phrase(&committees);
+    let json = json!({"root": root, "opens_with": opens, "committees": trust_report::committees(&committees), "warnings": warnings});
+    let mut output = sent.output(&format!("proposed root {root}, which {opens} open"), json);
     for warning in &warnings {
         output.text.push_str(&format!("\nWARNING: {warning}"));
     }
@@ -90,10 +114,15 @@ pub fn warnings(committees: &[Committee]) -> Vec<String> {
     let say = |zones: Vec<String>, what: &str| {
         (!zones.is_empty()).then(|| format!("the loss of {} alone {what}", list_words(&zones)))
     };
+    let shared = layout::custodians_of_several(committees);
+    let shared = (!shared.is_empty()).then(|| {
+        format!("shares of more than one committee lie at {}, which so counts for each of them", list_words(&shared))
+    });
     [
         say(layout::zones_that_stop_opening(committees), "stops every release that needs the custodians"),
         say(layout::zones_that_stop_enrolment(committees), "stops new instances from being bound to their keys"),
         say(layout::zones_that_delay_revocation(committees), "keeps revocations pending"),
+        shared,
     ]
     .into_iter()
     .flatten()
@@ -115,7 +144,7 @@ fn status(env: &Env, wait: Option<Millis>) -> Result<Output, CliError> {
                 return Err(CliError::TimedOut { what, seconds: within.as_secs(), hint });
             }
             _ => {
-                let mut output = show(tenant, &names_for(env, tenant));
+                let mut output = show(&read.held.document, tenant, &names_for(env, tenant));
                 let waited = wait.map(|_| u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
                 merge(&mut output.json, json!({"waited_ms": waited}));
                 return Ok(output);
@@ -124,13 +153,15 @@ fn status(env: &Env, wait: Option<Millis>) -> Result<Output, CliError> {
     }
 }
 
-fn show(tenant: &TenantState, names: &Names) -> Output {
+fn show(document: &Document, tenant: &TenantState, names: &Names) -> Output {
     let mut lines = Vec::new();
     let mut roots = Vec::new();
     for root in tenant.roots.values() {
-        lines.push(format!("root {}: {}", root.id, if root.live { "live" } else { "being made" }));
+        let layouts: Vec<Committee> = trust_report::layout_of(root, tenant, names);
+        let opens = layout::phrase(&layouts);
+        lines.push(format!("root {}: {}; {opens} open it", root.id, if root.live { "live" } else { "being made" }));
         let mut committees: Vec<Value> = Vec::new();
-        for (place, committee) in root.committees.iter().enumerate() {
+        for (place, (committee, layout)) in root.committees.iter().zip(&layouts).enumerate() {
             let spec = &committee.spec;
             let attested: Vec<String> = names.list(&committee.attested);
             let missing: Vec<String> =
@@ -143,18 +174,18 @@ fn show(tenant: &TenantState, names: &Names) -> Output {
                 format!("{} of {} attested; missing: {}", attested.len(), spec.members.len(), list_words(&missing))
             };
             lines.push(format!(
-                "  committee {}: {} of {} open, f = {}; {state}",
+                "  committee {} of {}: {}, f = {}; {state}",
                 place + 1,
-                spec.threshold,
-                spec.members.len(),
+                root.committees.len(),
+                layout.phrase(),
                 spec.faults
             ));
             committees.push(json!({
                 "members": names.list(&spec.members), "t": spec.threshold, "n": spec.members.len(), "f": spec.faults,
-                "attested": attested, "missing": missing, "conflict": committee.conflict,
+                "phrase": layout.phrase(), "attested": attested, "missing": missing, "conflict": committee.conflict,
             }));
         }
-        roots.push(json!({"root": root.id, "live": root.live, "committees": committees}));
+        roots.push(json!({"root": root.id, "live": root.live, "opens_with": opens, "committees": committees}));
     }
     for pending in tenant.pending.iter().filter(|pending| pending.kind == "propose-root") {
         lines.push(format!(
@@ -164,8 +195,41 @@ fn show(tenant: &TenantState, names: &Names) -> Output {
             pending.required
         ));
     }
+    let refused = refused(document, tenant, names);
+    for (statement, author, reason) in &refused {
+        lines.push(format!("root {} was proposed by {author} and counts nowhere: {reason}", short(statement)));
+    }
     let text =
         if lines.is_empty() { "no root; make one with `keymesh root create`".to_owned() } else { lines.join("\n") };
     let live = tenant.live_root().map(|root| root.id);
-    Output::new(text, json!({"tenant": tenant.tenant, "live_root": live, "roots": roots}))
+    let refused: Vec<Value> = refused
+        .iter()
+        .map(|(statement, author, reason)| json!({"statement": statement, "by": author, "reason": reason}))
+        .collect();
+    Output::new(text, json!({"tenant": tenant.tenant, "live_root": live, "roots": roots, "refused": refused}))
+}
+
+/// Proposals that every node holds and none counts: by whom, and why. Somebody who goes past this command line can send
+/// such a statement; the fold finds it void, as it is here.
+fn refused(document: &Document, tenant: &TenantState, names: &Names) -> Vec<(StatementId, String, String)> {
+    let authority = Authority::judge(document.graph());
+    let mut refused = Vec::new();
+    for (index, entry) in document.graph().entries().iter().enumerate() {
+        let statement = &entry.statement;
+        if authority.is_valid(index) {
+            continue;
+        }
+        if let Some(Body::ProposeRoot(spec)) = statement.body() {
+            let committee = |spec| Committee::of(spec, &tenant.nodes, |node| names.name(node));
+            let committees: Vec<Committee> = spec.committees.iter().map(committee).collect();
+            let reason = match layout::check(&spec.committees, &committees) {
+                Err(error) => error.to_string(),
+                Ok(()) => {
+                    "its author had no right to propose it, or a custodian was not one of the tenant's nodes".into()
+                }
+            };
+            refused.push((statement.id(), names.name(&statement.author()), reason));
+        }
+    }
+    refused
 }

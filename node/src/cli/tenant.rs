@@ -107,7 +107,8 @@ pub fn run(env: &mut Env, command: Command) -> Result<Output, CliError> {
         Command::Describe { fields } => describe(env, &fields),
         Command::TrustReport { name } => {
             let read = connect::tenant_document(env, name.as_deref(), Breadth::All)?;
-            Ok(trust_report::report(read.held.tenant(), &names_for(env, read.held.tenant())))
+            let (document, tenant) = (&read.held.document, read.held.tenant());
+            Ok(trust_report::report(document, tenant, &names_for(env, tenant), env.now()))
         }
         Command::Place { who, no_lease } => {
             let mesh = connect::mesh_document(env)?;
@@ -306,10 +307,9 @@ fn show(document: &Document, tenant: &TenantState, names: &Names) -> Output {
         .roots
         .values()
         .map(|root| {
-            let spec = |c: &keymesh_mesh::state::tenant::RootCommittee| {
-                format!("{} of {}, f = {}", c.spec.threshold, c.spec.members.len(), c.spec.faults)
-            };
-            let committees = root.committees.iter().map(spec).collect::<Vec<_>>().join(" and ");
+            let layouts = trust_report::layout_of(root, tenant, names);
+            let committees = layouts.iter().map(|layout| format!("{}, f = {}", layout.phrase(), layout.faults));
+            let committees = committees.collect::<Vec<_>>().join(" AND ");
             format!("root {} ({committees}): {}", root.id, if root.live { "live" } else { "not live yet" })
         })
         .collect();

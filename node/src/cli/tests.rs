@@ -63,6 +63,7 @@ fn commands_read_like_sentences() {
         "tenant create acme --admin ann=a.key --endorsements 2 --zones aws/a gcp/b --lessee-only n1",
         "tenant trust-report acme --json",
         "root create --tenant acme --custodians n1 n2 n3 n4 n5 --threshold 3 --faults 1",
+        "root create --custodians n1 n2 n3 --threshold 2",
         "root status --wait",
         "root status --wait=2m",
         "keyring create payments/volumes --class leased --lease 60s",
@@ -97,9 +98,26 @@ fn a_command_line_that_contradicts_itself_is_refused_with_status_2() {
         "status --node localhost:1",
         "status --timeout 5",
         "key create a/b/c --bytes 33",
+        "root create",
+        "root create --custodians n1 n2 n3",
+        "root create --threshold 2",
+        "root create --committee nonsense",
     ] {
         assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
     }
+}
+
+#[test]
+fn committees_are_repeated_and_do_not_mix_with_the_flags_of_a_single_one() {
+    let several =
+        ["keymesh", "root", "create", "--committee", "aws: 3 of a1 a2 a3", "--committee", "2 of c1 and c2, faults 0"];
+    assert!(Cli::try_parse_from(several).is_ok());
+    for flag in [["--threshold", "2"], ["--custodians", "n1"], ["--faults", "0"]] {
+        let error = Cli::try_parse_from(several.into_iter().chain(flag)).expect_err("mixed");
+        assert_eq!(error.exit_code(), 2, "{error}");
+    }
+    let wrong = Cli::try_parse_from(["keymesh", "root", "create", "--committee", "2 n1 n2"]).expect_err("no `of`");
+    assert!(wrong.to_string().contains("`of` has to follow the 2, not `n1`; write `2 of n1 n2 n3`"), "{wrong}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use keymesh_wire::error::{Code, WireError};
 use keymesh_wire::ids::{NodeId, PrincipalId, TenantId};
 use keymesh_wire::request::EnrolmentRequest;
 
-use super::gather::{Gathering, telling};
+use super::gather::{Gathering, short_of, telling};
 use super::{Allowance, Node, served};
 use crate::runtime::custodian;
 
@@ -104,7 +104,13 @@ impl Node {
             }
         }
         let codes: Vec<_> = refusals.into_values().collect();
-        Err(telling(&codes))
+        let error = telling(&codes);
+        if error.code != Code::QuorumUnavailable {
+            return Err(error);
+        }
+        let counts = quorums.iter().map(|(members, quorum)| (members.intersection(&voted).count(), *quorum));
+        let short = short_of("votes needed", &counts.collect::<Vec<_>>());
+        Err(WireError::new(error.code, format!("too few custodians could answer in time: {short}")))
     }
 }
 

@@ -127,9 +127,27 @@ pub(super) fn telling(refusals: &[RefusalCode]) -> WireError {
     }
 }
 
+/// What committees have of what they have to give, for the one who asked: those alone that are short of it.
+pub(super) fn short_of(what: &str, committees: &[(usize, usize)]) -> String {
+    let several = committees.len();
+    let short = (1..).zip(committees).filter(|(_, (have, needed))| have < needed);
+    let each = short.map(|(place, (have, needed)): (usize, _)| match several {
+        1 => format!("{have} of the {needed} {what}"),
+        _ => format!("{have} of the {needed} {what} of committee {place} of {several}"),
+    });
+    each.collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_committee_that_is_short_is_named() {
+        assert_eq!(short_of("partials needed", &[(2, 3)]), "2 of the 3 partials needed");
+        assert_eq!(short_of("partials needed", &[(5, 3), (1, 2)]), "1 of the 2 partials needed of committee 2 of 2");
+        assert_eq!(short_of("partials needed", &[(3, 3), (2, 2)]), "");
+    }
 
     #[test]
     fn most_custodians_word_is_the_answer_and_a_tie_tells_least() {

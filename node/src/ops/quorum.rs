@@ -20,7 +20,7 @@ use keymesh_wire::ids::{NodeId, VersionId};
 use keymesh_wire::request::QuorumRequest;
 use tokio::time::Instant;
 
-use super::gather::{Gathering, telling};
+use super::gather::{Gathering, short_of, telling};
 use super::{Allowance, Caller, Node, PATIENCE, served};
 use crate::runtime::{clock, custodian};
 
@@ -124,6 +124,8 @@ impl Node {
         let mut until = deadline;
         tokio::pin!(own);
         let mut own_done = false;
+        // Of each committee how many have given or may still, and how many it takes.
+        let mut hopeful = Vec::new();
         while !waits.is_empty() || !own_done {
             let mut heard = Vec::new();
             tokio::select! {
@@ -161,19 +163,30 @@ impl Node {
             if enough && until == deadline {
                 until = deadline.min(Instant::now() + started.elapsed().clamp(GRACE, MOST_GRACE));
             }
-            let hopeless = committees.iter().any(|committee| {
+            let may_give = |committee: &Committee| {
                 let open = |member: &&NodeId| {
                     waits.contains(member) || committee.parts.contains_key(member) || (**member == me && !own_done)
                 };
-                committee.members.iter().filter(open).count() < committee.threshold
-            });
-            if hopeless {
+                committee.members.iter().filter(open).count()
+            };
+            hopeful = committees.iter().map(|committee| (may_give(committee), committee.threshold)).collect();
+            if hopeful.iter().any(|(may_give, threshold)| may_give < threshold) {
                 break;
             }
         }
         if committees.iter().any(|committee| committee.parts.len() < committee.threshold) {
             let codes: Vec<_> = refusals.into_values().collect();
-            return Err(telling(&codes));
+            let error = telling(&codes);
+            if error.code != Code::QuorumUnavailable {
+                return Err(error);
+            }
+            // Where one committee cannot come to enough any more, the others were not waited for.
+            let mut short = short_of("partials needed", &hopeful);
+            if short.is_empty() {
+                let gave = committees.iter().map(|committee| (committee.parts.len(), committee.threshold));
+                short = short_of("partials needed", &gave.collect::<Vec<_>>());
+            }
+            return Err(WireError::new(error.code, format!("too few custodians could answer in time: {short}")));
         }
         Ok(committees.into_iter().flat_map(|committee| committee.parts).map(sealed).collect())
     }

@@ -6,9 +6,10 @@ use std::time::Instant;
 use keymesh_mesh::release::{Decision, GrantError, Recorded, ReleaseRequest, decide};
 use keymesh_mesh::replica::Input;
 use keymesh_wire::error::{Code, WireError};
-use keymesh_wire::ids::VersionId;
+use keymesh_wire::ids::{KeyringId, NodeId, VersionId};
 use keymesh_wire::secret::SecretBytes;
 
+use super::gather::short_of;
 use super::{Allowance, Node, PATIENCE, served};
 use crate::runtime::clock;
 use crate::runtime::core::Command;
@@ -73,12 +74,33 @@ impl Node {
                         }
                     };
                     if !matches!(tokio::time::timeout(wait, lease).await, Ok(Some(()))) {
-                        let what = "this node has no lease and could not get one in time; try again or ask another";
-                        return Err(WireError::new(Code::QuorumUnavailable, what));
+                        return Err(self.no_lease(request, &keyring));
                     }
                 }
             }
         }
+    }
+
+    /// Why no lease came: where it is for lack of connections, which committee is out of reach.
+    fn no_lease(&self, request: &ReleaseRequest, keyring: &KeyringId) -> WireError {
+        let view = self.view();
+        let state = view.tenant(&request.tenant).map(|tenant| tenant.tenant());
+        let root = state.and_then(|state| state.roots.get(&state.keyrings.get(keyring)?.root));
+        let up = self.peers.up();
+        let reached = |member: &&NodeId| **member == self.me || up.contains(member);
+        let committees: Vec<(usize, usize)> = root
+            .iter()
+            .flat_map(|root| &root.committees)
+            .map(|committee| {
+                (committee.spec.members.iter().filter(reached).count(), usize::from(committee.spec.threshold))
+            })
+            .collect();
+        let mut what = "this node has no lease and could not get one in time; try again or ask another".to_owned();
+        let short = short_of("custodians needed", &committees);
+        if !short.is_empty() {
+            what = format!("this node has no lease and cannot get one, as it reaches {short}");
+        }
+        WireError::new(Code::QuorumUnavailable, what)
     }
 
     fn fruitless(&self, request: &ReleaseRequest, error: GrantError) -> WireError {
