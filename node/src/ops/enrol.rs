@@ -60,6 +60,8 @@ impl Node {
         let own = async { if members.contains(&me) { Some(custodian::enrol(self, request).await) } else { None } };
         tokio::pin!(own);
         let mut own_done = false;
+        // Of each committee how many voted or may still, and how many votes it takes.
+        let mut hopeful: Vec<(usize, usize)>;
         let mut voted = BTreeSet::new();
         let mut refusals = BTreeMap::new();
         let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -69,14 +71,14 @@ impl Node {
             {
                 return Ok(enrolled);
             }
-            // Whether every committee may still come to its quorum of votes.
-            let hopeful = quorums.iter().all(|(members, quorum)| {
+            let may_vote = |members: &BTreeSet<NodeId>| {
                 let may = |member: &&NodeId| {
                     voted.contains(*member) || waits.contains(*member) || (**member == me && !own_done)
                 };
-                members.iter().filter(may).count() >= *quorum
-            });
-            if !hopeful {
+                members.iter().filter(may).count()
+            };
+            hopeful = quorums.iter().map(|(members, quorum)| (may_vote(members), *quorum)).collect();
+            if hopeful.iter().any(|(may_vote, quorum)| may_vote < quorum) {
                 break;
             }
             let (from, verdict) = tokio::select! {
@@ -108,8 +110,12 @@ impl Node {
         if error.code != Code::QuorumUnavailable {
             return Err(error);
         }
-        let counts = quorums.iter().map(|(members, quorum)| (members.intersection(&voted).count(), *quorum));
-        let short = short_of("votes needed", &counts.collect::<Vec<_>>());
+        // Where one committee cannot come to enough any more, the others were not waited for.
+        let mut short = short_of("votes needed", &hopeful);
+        if short.is_empty() {
+            let cast = quorums.iter().map(|(members, quorum)| (members.intersection(&voted).count(), *quorum));
+            short = short_of("votes needed", &cast.collect::<Vec<_>>());
+        }
         Err(WireError::new(error.code, format!("too few custodians could answer in time: {short}")))
     }
 }

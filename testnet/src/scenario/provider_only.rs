@@ -444,7 +444,7 @@ fn rob(
             return Err(TestnetError::Unexpected(format!("{} opened {what}", net.names(disks).join(", "))));
         };
         let had = (1..).zip(&attempt.shares).map(|(committee, (have, needed)): (usize, _)| {
-            format!("{have} shares of committee {committee}, which takes {needed}")
+            format!("{have} of committee {committee}'s shares where {needed} open")
         });
         seen.say(format!("{what} does not open with {}", had.collect::<Vec<_>>().join(" and ")));
         tried.push(json!({ "target": what, "shares": attempt.shares, "why": why }));
