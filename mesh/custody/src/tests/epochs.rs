@@ -147,7 +147,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2))]
+    #![proptest_config(ProptestConfig::with_cases(6))]
 
     #[test]
     fn new_shares_open_what_was_sealed_before_on_p256((old, new, dealers) in pairs(), seed: u64) {

@@ -387,13 +387,21 @@ fn a_share_cannot_be_made_zero_to_stop_the_change() {
     let told = honest.open(&setting.change, setting.secret(2), &mut rng(127)).unwrap();
     let weights = [1, 3].map(|i| suite::lagrange_at_zero::<Group>(i, &[1, 3]).unwrap());
     let invert = |scalar: Scalar<Group>| suite::invert::<Group>(&scalar).unwrap();
-    let value = suite::zero::<Group>() - *told.expose() * weights[0] * invert(weights[1]);
-    assert_eq!(*told.expose() * weights[0] + value * weights[1], suite::zero::<Group>());
-    let slope = (value - share(&setting, 3)) * invert(suite::small::<Group>(2));
-    let crafted = lie(&setting, 3, &[slope], &values(share(&setting, 3), &[slope], 3)).unwrap();
-    let crafted = crafted.verify(&setting.change).unwrap();
-    assert_eq!(complainers(&setting, &crafted), []);
-    completes(&setting, &[honest, crafted]);
+    // A deal of member 3 with which the sum at 2 is this.
+    let aimed_at = |sum: Scalar<Group>| {
+        let value = (sum - *told.expose() * weights[0]) * invert(weights[1]);
+        let slope = (value - share(&setting, 3)) * invert(suite::small::<Group>(2));
+        let crafted = lie(&setting, 3, &[slope], &values(share(&setting, 3), &[slope], 3)).unwrap();
+        let crafted = crafted.verify(&setting.change).unwrap();
+        assert_eq!(complainers(&setting, &crafted), []);
+        crafted
+    };
+    let zero = aimed_at(suite::zero::<Group>());
+    // What comes of it is what the shift adds. To aim past it gives another shift.
+    let shifted = take(&setting.change, [&honest, &zero], setting.secret(2), &mut rng(128)).unwrap();
+    let again = aimed_at(suite::zero::<Group>() - *shifted.secret().expose());
+    completes(&setting, &[honest.clone(), zero]);
+    completes(&setting, &[honest, again]);
 }
 
 /// The same for the highest coefficient, which takes t dealers in league.

@@ -1,8 +1,9 @@
 //! Repair: with honest helpers, with liars, and with mistakes.
 
+use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
 
-use super::super::{Dealt, index, join, rng, split};
+use super::super::{Dealt, any_t, index, join, rng, split};
 use crate::epochs::repair::{Commitment, Delta, Kind, Repair, RepairError, Sigma};
 use crate::suite::{self, Suite};
 use crate::{KeyShare, MemberIndex, Ristretto, RootPublic};
@@ -238,4 +239,81 @@ fn secrets_of_a_repair_print_only_their_names() {
     let sigma = run.gather(index(4)).unwrap();
     assert_eq!(format!("{:?} {:?}", run.deltas[0], sigma), "Delta Sigma");
     assert_eq!(format!("{:?}", run.repair), "Repair(member 2 by 3 helpers)");
+}
+
+/// What one helper does.
+#[derive(Debug, Clone, Copy)]
+enum Lie {
+    /// Nothing wrong.
+    None,
+    /// A delta that is not the one it committed to, to the helper at this place.
+    Delta(prop::sample::Index),
+    /// A commitment with one point exchanged for another.
+    Commitment(prop::sample::Index),
+    /// A sum that is not that of its deltas.
+    Sigma,
+}
+
+fn lie() -> impl Strategy<Value = Lie> {
+    prop_oneof![
+        Just(Lie::None),
+        any::<prop::sample::Index>().prop_map(Lie::Delta),
+        any::<prop::sample::Index>().prop_map(Lie::Commitment),
+        Just(Lie::Sigma),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_lying_helper_is_named_whatever_it_does(
+        (t, n) in (2u8..=7).prop_flat_map(|t| (Just(t), t + 1..=15)),
+        lie in lie(),
+        seed: u64,
+    ) {
+        let mut rng = rng(seed);
+        let root = Dealt::<Ristretto>::new(t, n, &mut rng);
+        let mut members = any_t(t + 1, n, &mut rng);
+        let member = members.pop().unwrap();
+        let liar = index(members[0]);
+        let helpers: Vec<_> = members.iter().map(|i| root.share(*i)).collect();
+        let mut run = Run::new(&root.public, member, &helpers, &mut rng);
+        match lie {
+            Lie::None | Lie::Sigma => {}
+            Lie::Delta(place) => {
+                let of_liar: Vec<usize> = (0..run.deltas.len()).filter(|at| run.deltas[*at].from() == liar).collect();
+                let delta = &mut run.deltas[of_liar[place.index(of_liar.len())]];
+                let (numbers, mut fields) = split(&delta.expose(), 4);
+                fields[1] = wrong(&fields[1]);
+                *delta = Delta::from_exposed(&join(&numbers, &fields)).unwrap();
+            }
+            Lie::Commitment(place) => {
+                let at = run.commitments.iter().position(|commitment| commitment.from() == liar).unwrap();
+                let (numbers, mut fields) = split(&run.commitments[at].to_bytes(), 3);
+                let point = suite::point_bytes::<Ristretto>(&suite::generator::<Ristretto>()).unwrap();
+                fields[1][place.index(usize::from(t)) * 32..][..32].copy_from_slice(&point);
+                run.commitments[at] = Commitment::from_bytes(&join(&numbers, &fields)).unwrap();
+            }
+        }
+        let gathered: Result<Vec<_>, _> = run.repair.helpers().iter().map(|me| run.gather(*me)).collect();
+        let named = |kind| RepairError::Wrong { culprit: liar, kind };
+        match (lie, gathered) {
+            (Lie::None, Ok(sigmas)) => {
+                let share = run.repair.finish(&run.commitments, &sigmas).unwrap();
+                prop_assert_eq!(share.expose(), root.share(member).expose());
+            }
+            (Lie::Sigma, Ok(mut sigmas)) => {
+                let sigma = sigmas.iter_mut().find(|sigma| sigma.from() == liar).unwrap();
+                let (numbers, mut fields) = split(&sigma.expose(), 3);
+                fields[1] = wrong(&fields[1]);
+                *sigma = Sigma::from_exposed(&join(&numbers, &fields)).unwrap();
+                let refused = run.repair.finish(&run.commitments, &sigmas).unwrap_err();
+                prop_assert_eq!(refused, named(Kind::Sigma));
+            }
+            (Lie::Delta(_), Err(error)) => prop_assert_eq!(error, named(Kind::Delta)),
+            (Lie::Commitment(_), Err(error)) => prop_assert_eq!(error, named(Kind::Commitment)),
+            (lie, gathered) => prop_assert!(false, "{:?}: {:?}", lie, gathered),
+        }
+    }
 }
