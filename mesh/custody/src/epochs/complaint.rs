@@ -192,7 +192,7 @@ impl<C: Suite> Complaint<C> {
             .part(&self.shared_bytes)
     }
 
-    fn challenge(&self, key: &EpochKey<C>, nonces: &[Vec<u8>; 2]) -> Scalar<C> {
+    pub(crate) fn challenge(&self, key: &EpochKey<C>, nonces: &[Vec<u8>; 2]) -> Scalar<C> {
         nonces.iter().fold(self.hash("complaint proof", key), |hash, nonce| hash.part(nonce)).scalar::<C>()
     }
 }

@@ -313,7 +313,7 @@ impl<C: Suite> Deal<C> {
         self.recipients.iter().map(|index| index.get()).collect()
     }
 
-    fn challenge(&self, nonces: &[Vec<u8>; 1]) -> Scalar<C> {
+    pub(crate) fn challenge(&self, nonces: &[Vec<u8>; 1]) -> Scalar<C> {
         let hash = Framed::<Sha512>::new::<C>("deal proof")
             .part(&self.session)
             .part(&[self.dealer.get()])

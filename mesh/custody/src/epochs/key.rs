@@ -59,7 +59,7 @@ impl<C: Suite> EpochKey<C> {
     /// Whether the proof holds, in the context that the key must have been made for.
     pub fn verify(&self, context: &[u8]) -> bool {
         let pair = (suite::generator::<C>(), self.point);
-        self.proof.holds([pair], |nonces| challenge::<C>(context, self.member, &self.point_bytes, &nonces))
+        self.proof.holds([pair], |nonces| self.challenge(context, &nonces))
     }
 
     /// Canonical bytes.
@@ -88,6 +88,14 @@ impl<C: Suite> EpochKey<C> {
             point_bytes: raw.point,
             proof: codec::proof::<C>(&raw.challenge, &raw.response)?,
         })
+    }
+
+    pub(crate) fn challenge(&self, context: &[u8], nonces: &[Vec<u8>; 1]) -> Scalar<C> {
+        let hash = Framed::<Sha512>::new::<C>("epoch key proof")
+            .part(context)
+            .part(&[self.member.get()])
+            .part(&self.point_bytes);
+        nonces.iter().fold(hash, |hash, nonce| hash.part(nonce)).scalar::<C>()
     }
 
     pub(super) fn point(&self) -> Element<C> {
@@ -152,10 +160,10 @@ impl<C: Suite> EpochSecret<C> {
         let (secret, nonce) = (hedge("epoch secret"), hedge("epoch key nonce"));
         let point = suite::generator::<C>() * *secret.expose();
         let point_bytes = suite::point_bytes::<C>(&point)?;
-        let proof = Proof::new([suite::generator::<C>()], &secret, &nonce, |nonces| {
-            challenge::<C>(context, member, &point_bytes, &nonces)
-        })?;
-        Some(EpochSecret { secret, key: EpochKey { member, point, point_bytes, proof } })
+        let proof = Proof { challenge: suite::zero::<C>(), response: suite::zero::<C>() };
+        let mut key = EpochKey { member, point, point_bytes, proof };
+        key.proof = Proof::new([suite::generator::<C>()], &secret, &nonce, |nonces| key.challenge(context, &nonces))?;
+        Some(EpochSecret { secret, key })
     }
 
     /// The public half, to be signed and sent to everybody.
@@ -200,9 +208,4 @@ impl<C: Suite> fmt::Debug for EpochSecret<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("EpochSecret")
     }
-}
-
-fn challenge<C: Suite>(context: &[u8], member: MemberIndex, point: &[u8], nonces: &[Vec<u8>; 1]) -> Scalar<C> {
-    let hash = Framed::<Sha512>::new::<C>("epoch key proof").part(context).part(&[member.get()]).part(point);
-    nonces.iter().fold(hash, |hash, nonce| hash.part(nonce)).scalar::<C>()
 }

@@ -10,7 +10,7 @@ use crate::epochs::{
     RedistributeError, TakeError, VerifiedDeal, deal, redistribute, take,
 };
 use crate::secret::SecretScalar;
-use crate::suite::{self, Scalar};
+use crate::suite::{self, Element, Scalar};
 use crate::{DecodeError, Ristretto, Threshold};
 
 type Group = Ristretto;
@@ -376,6 +376,59 @@ fn no_complaint_can_be_provoked_that_opens_another_dealers_sub_share() {
     for bait in [bait.clone(), bait.proved(&secret(124), &secret(125)).unwrap()] {
         assert_eq!(bait.verify(&setting.change).unwrap_err(), DealError::ProofRefused { dealer: index(2) });
     }
+}
+
+/// A point that satisfies a proof's equation for a nonce point and a challenge: (z·B − A)/c.
+fn fitting(base: Element<Group>, nonce: Element<Group>, c: Scalar<Group>, z: Scalar<Group>) -> Vec<u8> {
+    let point = (base * z - nonce) * suite::invert::<Group>(&c).unwrap();
+    suite::point_bytes::<Group>(&point).unwrap()
+}
+
+fn bytes(point: Element<Group>) -> Vec<u8> {
+    suite::point_bytes::<Group>(&point).unwrap()
+}
+
+/// A challenge that leaves out the point it is about lets a liar choose nonce point, challenge and response first, and
+/// then the point that fits. With a victim's point as the nonce point, its maker knows no logarithm of it and learns what
+/// it wants of the victim's: by a key related to another's, by a complaint about an R related to another's, or by a K that
+/// opens to nothing.
+#[test]
+fn no_proof_lets_its_point_be_chosen_afterwards() {
+    let setting = setting();
+    let (base, z) = (suite::generator::<Group>(), scalar(140));
+    let encoded = |c| [c, z].map(|scalar| suite::scalar_bytes::<Group>(&scalar));
+
+    let victim = setting.secret(1).public();
+    let nonce = suite::parse_point::<Group>(&split(&victim.to_bytes(), 3).1[0]).unwrap();
+    let mine = setting.secret(2).public();
+    let c = mine.challenge(CONTEXT, &[bytes(nonce)]);
+    let (numbers, _) = split(&mine.to_bytes(), 3);
+    let [challenge, response] = encoded(c);
+    let forged = EpochKey::<Group>::from_bytes(&join(&numbers, &[fitting(base, nonce, c, z), challenge, response]));
+    assert!(!forged.unwrap().verify(CONTEXT));
+
+    let deals = setting.deals(&[1, 2], &mut rng(141));
+    let nonce = suite::parse_point::<Group>(&split(&deals[0].deal().to_bytes(), 3).1[2]).unwrap();
+    let c = deals[1].deal().challenge(&[bytes(nonce)]);
+    let (numbers, mut fields) = split(&deals[1].deal().to_bytes(), 3);
+    fields[2] = fitting(base, nonce, c, z);
+    [fields[3], fields[4]] = encoded(c);
+    let forged = Deal::<Group>::from_bytes(&join(&numbers, &fields)).unwrap();
+    assert_eq!(forged.verify(&setting.change).unwrap_err(), DealError::ProofRefused { dealer: index(2) });
+
+    // The liar knows its own secret, so the first equation is no trouble; the second gives K.
+    let liar = setting.secret(3);
+    let truth = Complaint::new(&deals[0], liar, &mut rng(142)).unwrap();
+    let (numbers, mut fields) = split(&truth.to_bytes(), 4);
+    let e = suite::parse_scalar::<Group>(&split(&liar.expose(), 3).1[0]).unwrap();
+    let r = suite::parse_point::<Group>(&split(&deals[0].deal().to_bytes(), 3).1[2]).unwrap();
+    let nonces = [base * scalar(143), base * scalar(144)];
+    let c = truth.challenge(liar.public(), &nonces.map(bytes));
+    let z = scalar(143) + e * c;
+    fields[2] = fitting(r, nonces[1], c, z);
+    [fields[3], fields[4]] = [c, z].map(|scalar| suite::scalar_bytes::<Group>(&scalar));
+    let forged = Complaint::<Group>::from_bytes(&join(&numbers, &fields)).unwrap();
+    assert_eq!(forged.judge(&setting.change, &deals[0]), Ok(Fault::Complainer(index(3))));
 }
 
 /// A corrupt dealer deals last, and a corrupt recipient tells it what the others dealt. If the new polynomial were the
