@@ -107,6 +107,10 @@ mutants! {
     SuspendedKeyReleased = "suspended-key-released",
     /// I8: a member attests a root when a threshold of members have their shares on disk, and not all.
     RootAttestedEarly = "root-attested-early",
+    /// I1: an agreement counts one vote too few as a quorum.
+    TooFewPrepared = "too-few-prepared",
+    /// I1: a custodian that committed to one transcript prepares another one in the next ballot.
+    BallotForgetsItsLock = "ballot-forgets-its-lock",
     /// I3: state is folded in the order in which statements came.
     FoldedInArrivalOrder = "folded-in-arrival-order",
 }

@@ -51,6 +51,9 @@ kinds! { Body, STATEMENTS, statement,
     Revoke by "revoke",
     Witness by "custodians",
     Rename by "rename",
+    RefreshShares by "custody",
+    ReshareRoot by "custody",
+    Sharing by "custodians",
 }
 
 kinds! { Input, INPUTS, input,

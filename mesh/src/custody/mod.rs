@@ -3,6 +3,7 @@
 //! Every custodian judges a request against its own replica before it contributes (I5), records it before it answers (I7),
 //! and seals its contribution to the one-time key of whoever may have it.
 
+pub mod agreement;
 pub mod ceremony;
 pub mod enrolment;
 pub mod lease;

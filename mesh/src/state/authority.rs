@@ -27,12 +27,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keymesh_wire::body::{Body, KeyState, Person, Placement, Role, Scope, keyring_id};
-use keymesh_wire::ids::{KeyringId, NamespaceId, NodeId, PrincipalId, StatementId};
+use keymesh_wire::body::{Body, CommitteeSpec, KeyState, Person, Placement, Reshare, Role, Scope, keyring_id};
+use keymesh_wire::ids::{KeyringId, NamespaceId, NodeId, PrincipalId, RootId, StatementId};
 use keymesh_wire::statement::Checked;
 
 use super::graph::{Graph, Index};
-use super::layout::lone_provider;
+use super::layout::{is_enough_at, lone_provider};
 use crate::mutant::{self, Mutant};
 
 /// The point from which a question is asked.
@@ -58,7 +58,11 @@ pub enum Guard {
 /// The guard of a kind.
 pub fn guard(body: &Body) -> Guard {
     match body {
-        Body::AddAdmin(_) | Body::RemoveAdmin(_) | Body::LiftSuspension(_) | Body::ProposeRoot(_) => Guard::Majority,
+        Body::AddAdmin(_)
+        | Body::RemoveAdmin(_)
+        | Body::LiftSuspension(_)
+        | Body::ProposeRoot(_)
+        | Body::ReshareRoot(_) => Guard::Majority,
         Body::AdmitNode(_)
         | Body::RemoveNode(_)
         | Body::PlaceNode(_)
@@ -85,7 +89,9 @@ pub fn guard(body: &Body) -> Guard {
         | Body::VoteEnrolment(_)
         | Body::Revoke(_)
         | Body::Witness(_)
-        | Body::Rename(_) => Guard::Single,
+        | Body::Rename(_)
+        | Body::RefreshShares(_)
+        | Body::Sharing(_) => Guard::Single,
     }
 }
 
@@ -177,6 +183,7 @@ struct Kinds {
     grant: Vec<(Index, PrincipalId, Role, Scope)>,
     revoke_grant: Vec<(Index, PrincipalId, Role, Scope)>,
     roots: Vec<Index>,
+    reshares: Vec<Index>,
     namespaces: BTreeMap<NamespaceId, (Index, Option<NamespaceId>)>,
     keyrings: BTreeMap<KeyringId, Vec<(Index, NamespaceId)>>,
     endorse: BTreeMap<Index, Vec<Index>>,
@@ -199,6 +206,7 @@ impl Kinds {
                     kinds.revoke_grant.push((index, gone.principal, gone.role, gone.scope))
                 }
                 Some(Body::ProposeRoot(_)) => kinds.roots.push(index),
+                Some(Body::ReshareRoot(_)) => kinds.reshares.push(index),
                 Some(Body::CreateNamespace(new)) => {
                     kinds.namespaces.insert(statement.id().into(), (index, new.parent));
                 }
@@ -569,13 +577,51 @@ impl<'g> Authority<'g> {
             .copied()
     }
 
+    /// Whether `node` is placed and holds a share of a root, or may: by the proposal of the root or of a reshare of it.
     fn is_custodian(&self, node: &NodeId, at: At) -> bool {
+        let proposals = self.index.roots.iter().chain(&self.index.reshares);
+        let mut effective = proposals.filter(|proposal| self.effective(**proposal, at));
         self.placed(at).contains_key(node)
-            && self.index.roots.iter().any(|root| {
-                let member = matches!(self.graph.entries()[*root].statement.body(), Some(Body::ProposeRoot(spec))
-                    if spec.committees.iter().any(|committee| committee.members.contains(node)));
-                member && self.effective(*root, at)
+            && effective.any(|proposal| match self.graph.entries()[*proposal].statement.body() {
+                Some(Body::ProposeRoot(spec)) => spec.committees.iter().any(|c| c.members.contains(node)),
+                Some(Body::ReshareRoot(change)) => change.spec.members.contains(node),
+                _ => false,
             })
+    }
+
+    /// The committees that the shares of one committee's part may lie with, as seen from a place: the first one and those
+    /// of every reshare that was proposed by somebody with the right to. Nothing for a root that is not in effect.
+    fn committees(&self, root: RootId, committee: u8, at: At) -> Vec<&CommitteeSpec> {
+        let Some(proposal) = self.graph.index(&root.into()) else { return Vec::new() };
+        let Some(Body::ProposeRoot(spec)) = self.graph.entries()[proposal].statement.body() else { return Vec::new() };
+        let Some(first) = spec.committees.get(usize::from(committee)).filter(|_| self.effective(proposal, at)) else {
+            return Vec::new();
+        };
+        let reshares = self.index.reshares.iter().filter(|index| self.valid[**index] && self.sees(at, **index));
+        let later = reshares.filter_map(|index| match self.graph.entries()[*index].statement.body() {
+            Some(Body::ReshareRoot(change)) if (change.sharing.root, change.sharing.committee) == (root, committee) => {
+                Some(&change.spec)
+            }
+            _ => None,
+        });
+        std::iter::once(first).chain(later).collect()
+    }
+
+    /// Whether a reshare leaves every provider without a threshold of one required committee (I1). Of the committees that
+    /// stay as they are, the sharing in which a provider holds most counts: shares of earlier ones may be left over.
+    fn is_sound(&self, change: &Reshare, placed: &BTreeMap<NodeId, Placement>, at: At) -> bool {
+        let providers: BTreeSet<&str> = placed.values().map(|placement| placement.provider.as_str()).collect();
+        let root = self.graph.get(&change.sharing.root.into()).and_then(Checked::body);
+        let Some(Body::ProposeRoot(spec)) = root else { return false };
+        !providers.into_iter().any(|provider| {
+            (0u8..).zip(&spec.committees).all(|(place, _)| {
+                if place == change.sharing.committee {
+                    return is_enough_at(provider, &change.spec, placed);
+                }
+                let committees = self.committees(change.sharing.root, place, at);
+                committees.into_iter().any(|spec| is_enough_at(provider, spec, placed))
+            })
+        })
     }
 
     /// Whether the author had the right, judged from the statement's own past.
@@ -616,6 +662,23 @@ impl<'g> Authority<'g> {
                     && self.is_admin(&author, at)
                     && spec.committees.iter().flat_map(|c| &c.members).all(|member| placed.contains_key(member))
                     && lone_provider(spec, &placed).is_none()
+            }
+            Body::ReshareRoot(change) => {
+                let placed = self.placed(at);
+                tenant
+                    && self.is_admin(&author, at)
+                    && !self.committees(change.sharing.root, change.sharing.committee, at).is_empty()
+                    && change.spec.members.iter().all(|member| placed.contains_key(member))
+                    && self.is_sound(change, &placed, at)
+            }
+            Body::RefreshShares(sharing) => {
+                let committees = self.committees(sharing.root, sharing.committee, at);
+                let holds = committees.iter().any(|spec| spec.members.contains(&author));
+                tenant && !committees.is_empty() && (holds || self.is_admin(&author, at))
+            }
+            Body::Sharing(word) => {
+                let committees = self.committees(word.sharing.root, word.sharing.committee, at);
+                tenant && committees.iter().any(|spec| spec.members.contains(&author))
             }
             Body::Revoke(_) => tenant && self.is_admin(&author, at),
             Body::CreateNamespace(new) => {

@@ -235,7 +235,8 @@ fn pivotal(body: &Body) -> bool {
         | Body::SetPolicy(_)
         | Body::TrustEvidence(_)
         | Body::DistrustEvidence(_)
-        | Body::Rename(_) => true,
+        | Body::Rename(_)
+        | Body::ReshareRoot(_) => true,
         Body::SetKeyState(change) => change.state == KeyState::Destroyed,
         Body::AttestRoot(_)
         | Body::AttestGeneration(_)
@@ -244,6 +245,8 @@ fn pivotal(body: &Body) -> bool {
         | Body::AddVersion(_)
         | Body::VoteEnrolment(_)
         | Body::Revoke(_)
-        | Body::Witness(_) => false,
+        | Body::Witness(_)
+        | Body::RefreshShares(_)
+        | Body::Sharing(_) => false,
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use keymesh_wire::body::{Placement, RootSpec};
+use keymesh_wire::body::{CommitteeSpec, Placement, RootSpec};
 use keymesh_wire::ids::NodeId;
 
 /// A provider that would have a threshold of every committee.
@@ -32,6 +32,12 @@ pub fn lone_provider(spec: &RootSpec, placed: &BTreeMap<NodeId, Placement>) -> O
         let alone = held.iter().all(|(held, threshold)| held >= threshold);
         alone.then(|| LoneProvider { provider: provider.to_owned(), held })
     })
+}
+
+/// Whether a provider holds a threshold of a committee.
+pub fn is_enough_at(provider: &str, committee: &CommitteeSpec, placed: &BTreeMap<NodeId, Placement>) -> bool {
+    let there = |member: &&NodeId| placed.get(member).is_some_and(|at| at.provider == provider);
+    committee.members.iter().filter(there).count() >= usize::from(committee.threshold)
 }
 
 impl fmt::Display for LoneProvider {

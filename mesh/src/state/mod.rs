@@ -10,6 +10,7 @@ pub mod document;
 pub mod graph;
 pub mod layout;
 pub mod mesh;
+pub mod sharing;
 pub mod tenant;
 
 #[cfg(test)]

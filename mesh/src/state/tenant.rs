@@ -26,6 +26,7 @@ use sha2::{Digest, Sha256};
 use super::authority::Authority;
 use super::document::{Pending, Quarantined};
 use super::graph::Graph;
+use super::sharing::PastSharing;
 use crate::mutant::{self, Mutant};
 
 /// How long a destruction waits before ciphertexts are erased, counted from the latest signed time
@@ -55,10 +56,24 @@ pub struct Root {
 /// One committee of a root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RootCommittee {
-    /// Members, threshold, faults.
+    /// Members, threshold, faults of the current epoch.
     pub spec: CommitteeSpec,
-    /// The public key package, once all members attested the same outcome, and no other one all of them as well.
+    /// The public key package of the current epoch. Of the first one it is there once all members attested the same
+    /// outcome, and no other one all of them as well.
     pub public: Option<Vec<u8>>,
+    /// The current version of the sharing.
+    pub epoch: u32,
+    /// When that was agreed upon, by the latest clock of those who did; nothing for the first.
+    pub since: Option<Wall>,
+    /// Who says that its share of the current epoch is on its disk.
+    pub holders: BTreeSet<NodeId>,
+    /// Earlier epochs of which shares may still be in use.
+    pub past: Vec<PastSharing>,
+    /// The committees of all epochs, each different one once: what their votes bound stays bound.
+    #[serde(skip)]
+    pub specs: Vec<CommitteeSpec>,
+    /// Whether two certificates for the next epoch exist. Nobody picks: custody rests until people have looked.
+    pub frozen: bool,
     /// The attempt that all of them attested: the lowest such.
     pub attempt: Option<u32>,
     /// Who attested so far, in whichever attempt.
@@ -83,19 +98,35 @@ pub struct RootClaim {
 impl RootCommittee {
     /// How many custodians must hold a denial before no quorum without one of them and an honest one can exist.
     pub fn denial_quorum(&self) -> usize {
-        let (n, t, f) = self.sizes();
-        n - t + usize::from(!mutant::is(Mutant::RevocationOneWitnessEarly)) + f
+        denial_quorum(&self.spec)
     }
 
     /// How many votes fix an enrolment: any two such sets share an honest member.
     pub fn vote_quorum(&self) -> usize {
-        let (n, _, f) = self.sizes();
-        (n + f) / 2 + 1
+        vote_quorum(&self.spec)
     }
 
-    fn sizes(&self) -> (usize, usize, usize) {
-        (self.spec.members.len(), usize::from(self.spec.threshold), usize::from(self.spec.faults))
+    /// The sharings of which shares may be in use, the current one last, with their public key packages.
+    pub fn sharings(&self) -> impl Iterator<Item = (u32, &CommitteeSpec, &[u8])> {
+        let past = self.past.iter().map(|past| (past.epoch, &past.spec, past.public.as_slice()));
+        past.chain(self.public.as_deref().map(|public| (self.epoch, &self.spec, public)))
     }
+}
+
+/// How many of a committee must hold a denial before no quorum without one of them and an honest one can exist.
+pub(crate) fn denial_quorum(spec: &CommitteeSpec) -> usize {
+    let (n, t, f) = sizes(spec);
+    n - t + usize::from(!mutant::is(Mutant::RevocationOneWitnessEarly)) + f
+}
+
+/// How many votes of a committee fix an enrolment: any two such sets share an honest member.
+pub(crate) fn vote_quorum(spec: &CommitteeSpec) -> usize {
+    let (n, _, f) = sizes(spec);
+    (n + f) / 2 + 1
+}
+
+fn sizes(spec: &CommitteeSpec) -> (usize, usize, usize) {
+    (spec.members.len(), usize::from(spec.threshold), usize::from(spec.faults))
 }
 
 /// A namespace.

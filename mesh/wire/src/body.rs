@@ -4,6 +4,7 @@
 //! about one tenant. Who may say what, and what wins over what, is the fold's business (`keymesh_mesh::state`).
 
 mod check;
+mod sharing;
 
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use crate::suite::{LEVEL, Level};
 use crate::time::{Millis, Wall};
 
 pub use check::BodyError;
+pub use sharing::{Reshare, SharingAct, SharingRef, SharingWord, Transcript};
 
 /// A kind of statement with its content.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -112,6 +114,15 @@ pub enum Body {
     /// Gives a keyring, key or namespace another name, which also resolves an ambiguous one.
     #[n(37)]
     Rename(#[n(0)] Renaming),
+    /// Proposes new shares among the same custodians. Acts at once: whoever has a part in the root may ask for it.
+    #[n(38)]
+    RefreshShares(#[n(0)] SharingRef),
+    /// Proposes new shares among other custodians. Takes effect when more than half of the admins endorsed it.
+    #[n(39)]
+    ReshareRoot(#[n(0)] Reshare),
+    /// A custodian's word in the making of an epoch.
+    #[n(40)]
+    Sharing(#[n(0)] SharingWord),
 }
 
 /// A person who acts by signing.
@@ -700,6 +711,9 @@ impl Body {
             Self::Revoke(_) => "revoke",
             Self::Witness(_) => "witness",
             Self::Rename(_) => "rename",
+            Self::RefreshShares(_) => "refresh-shares",
+            Self::ReshareRoot(_) => "reshare-root",
+            Self::Sharing(word) => word.act.kind(),
         }
     }
 }

@@ -20,6 +20,12 @@ pub const TEXT_BYTES: usize = 1024;
 pub const POLICY_BYTES: usize = 32 * 1024;
 /// Members of one committee.
 pub const COMMITTEE: usize = 63;
+/// A recipient's one-time key for a change of sharing, with its proof.
+pub const EPOCH_KEY_BYTES: usize = 512;
+/// A holder's deal to the largest committee.
+pub const DEAL_BYTES: usize = 24 * 1024;
+/// A complaint about a deal.
+pub const COMPLAINT_BYTES: usize = 1024;
 /// Committees of one root.
 pub const COMMITTEES: usize = 8;
 /// Admins of one document.

@@ -199,6 +199,7 @@ impl<'s> Reading<'_, 's> {
             "remove-admin",
             "lift-suspension",
             "propose-root",
+            "reshare-root",
             "admit-node",
             "remove-node",
             "place-node",

@@ -14,7 +14,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use keymesh_wire::body::{Body, KeyState, Placement, Role, RootSpec, Scope};
+use keymesh_wire::body::{Body, CommitteeSpec, KeyState, Placement, Reshare, Role, RootSpec, Scope, SharingRef};
 use keymesh_wire::ids::{KeyringId, NamespaceId, NodeId, PrincipalId, StatementId};
 
 use super::story::{STRANGE, Set, Story};
@@ -32,7 +32,11 @@ enum Needs {
 
 fn needs(body: &Body) -> Needs {
     match body {
-        Body::AddAdmin(_) | Body::RemoveAdmin(_) | Body::LiftSuspension(_) | Body::ProposeRoot(_) => Needs::Majority,
+        Body::AddAdmin(_)
+        | Body::RemoveAdmin(_)
+        | Body::LiftSuspension(_)
+        | Body::ProposeRoot(_)
+        | Body::ReshareRoot(_) => Needs::Majority,
         Body::AdmitNode(_)
         | Body::RemoveNode(_)
         | Body::PlaceNode(_)
@@ -425,12 +429,54 @@ impl<'s> Rights<'s> {
     }
 
     fn is_custodian(&self, from: From<'s>, node: &NodeId) -> bool {
-        self.placed(from).contains_key(node)
-            && self.story.of_kind("propose-root").any(|root| {
-                matches!(self.story.body(root), Some(Body::ProposeRoot(spec))
-                    if spec.committees.iter().any(|committee| committee.members.contains(node)))
-                    && self.passed(from, root)
+        let proposals = self.story.of_kind("propose-root").chain(self.story.of_kind("reshare-root"));
+        let mut of_the_node = proposals.filter(|place| match self.story.body(*place) {
+            Some(Body::ProposeRoot(spec)) => spec.committees.iter().any(|c| c.members.contains(node)),
+            Some(Body::ReshareRoot(change)) => change.spec.members.contains(node),
+            _ => false,
+        });
+        self.placed(from).contains_key(node) && of_the_node.any(|place| self.passed(from, place))
+    }
+
+    /// The committees that one part of a root was or may be shared among: as proposed, and as reshares propose. None for a
+    /// root that did not pass.
+    fn sharings(&self, from: From<'s>, of: &SharingRef) -> Vec<&'s CommitteeSpec> {
+        let root = self.story.place(&StatementId::from(of.root)).filter(|root| self.passed(from, *root));
+        let Some(Body::ProposeRoot(spec)) = root.and_then(|root| self.story.body(root)) else { return Vec::new() };
+        let Some(first) = spec.committees.get(usize::from(of.committee)) else { return Vec::new() };
+        let mut all = vec![first];
+        for place in self.story.of_kind("reshare-root") {
+            if let Some(Body::ReshareRoot(change)) = self.story.body(place)
+                && (change.sharing.root, change.sharing.committee) == (of.root, of.committee)
+                && from.seen.has(place)
+                && self.holds(from.level, place)
+            {
+                all.push(&change.spec);
+            }
+        }
+        all
+    }
+
+    /// Whether after a reshare every provider is still below the threshold of one committee, whichever sharing of the
+    /// others it has kept shares of (I1).
+    fn stays_sound(&self, from: From<'s>, change: &Reshare) -> bool {
+        let placed = self.placed(from);
+        let root = self.story.place(&StatementId::from(change.sharing.root));
+        let Some(Body::ProposeRoot(spec)) = root.and_then(|root| self.story.body(root)) else { return false };
+        let others = (0u8..).zip(&spec.committees).map(|(place, _)| place).filter(|p| *p != change.sharing.committee);
+        let mut parts: Vec<Vec<&CommitteeSpec>> =
+            others.map(|committee| self.sharings(from, &SharingRef { committee, ..change.sharing })).collect();
+        parts.push(vec![&change.spec]);
+        let providers: BTreeSet<&str> = placed.values().map(|at| at.provider.as_str()).collect();
+        providers.into_iter().all(|provider| {
+            parts.iter().any(|sharings| {
+                sharings.iter().all(|spec| {
+                    let there =
+                        |member: &&NodeId| placed.get(*member).is_some_and(|placement| placement.provider == provider);
+                    spec.members.iter().filter(there).count() < usize::from(spec.threshold)
+                })
             })
+        })
     }
 
     fn is_entitled(&self, level: usize, place: usize, body: &Body) -> bool {
@@ -474,6 +520,22 @@ impl<'s> Rights<'s> {
             | Body::Revoke(_)
             | Body::Rename(_) => tenant && self.is_admin(from, &who),
             Body::ProposeRoot(spec) => tenant && self.is_admin(from, &who) && is_sound(spec, &self.placed(from)),
+            Body::ReshareRoot(change) => {
+                let placed = self.placed(from);
+                tenant
+                    && self.is_admin(from, &who)
+                    && !self.sharings(from, &change.sharing).is_empty()
+                    && change.spec.members.iter().all(|member| placed.contains_key(member))
+                    && self.stays_sound(from, change)
+            }
+            Body::RefreshShares(sharing) => {
+                let sharings = self.sharings(from, sharing);
+                let has_a_share = sharings.iter().any(|spec| spec.members.contains(&who));
+                tenant && !sharings.is_empty() && (has_a_share || self.is_admin(from, &who))
+            }
+            Body::Sharing(word) => {
+                tenant && self.sharings(from, &word.sharing).iter().any(|spec| spec.members.contains(&who))
+            }
             Body::CreateNamespace(new) => {
                 let stands = new.parent.is_none_or(|parent| self.namespace(from, &parent).is_some());
                 tenant && stands && self.administers(from, &who, new.parent)

@@ -121,6 +121,7 @@ impl Run {
                 | Body::PlaceNode(_)
                 | Body::DisplaceNode(_)
                 | Body::ProposeRoot(_)
+                | Body::ReshareRoot(_)
                 | Body::SetKeyState(KeyStateChange { state: KeyState::Destroyed, .. })
         );
         let together = guarded && draw::chance(&mut self.world.rng, 600);

@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keymesh_wire::body::{Body, EnrolmentVote, KeyState, Named, TenantGenesis, key_id, keyring_id};
+use keymesh_wire::body::{Body, EnrolmentVote, KeyState, Named, SharingRef, TenantGenesis, key_id, keyring_id};
 use keymesh_wire::ids::{BlobHash, KeyId, KeyringId, NodeId, RootId};
 use keymesh_wire::statement::Checked;
 use sha2::{Digest, Sha256};
 
 use super::{
     Claim, DESTROY_DELAY, Denial, Enrolment, GrantedRole, Key, KeyVersion, Keyring, Namespace, PolicyHead, Root,
-    RootClaim, RootCommittee, TenantState, admins,
+    RootClaim, RootCommittee, TenantState, admins, denial_quorum, vote_quorum,
 };
 use crate::mutant::{self, Mutant};
 use crate::state::authority::Authority;
 use crate::state::document::{pending, quarantined};
 use crate::state::graph::{Graph, Index};
+use crate::state::sharing::{Chain, Words};
 
 /// What each member attested as the outcome of one attempt.
 type Attested = BTreeMap<NodeId, BTreeSet<(BlobHash, Vec<u8>)>>;
@@ -63,6 +64,12 @@ impl TenantState {
                 let committees = spec.committees.iter().map(|spec| RootCommittee {
                     spec: spec.clone(),
                     public: None,
+                    epoch: 0,
+                    since: None,
+                    holders: BTreeSet::new(),
+                    past: Vec::new(),
+                    specs: vec![spec.clone()],
+                    frozen: false,
                     attempt: None,
                     attested: BTreeSet::new(),
                     claims: Vec::new(),
@@ -108,8 +115,29 @@ impl TenantState {
                 committee.claims.clear();
             }
         }
+        self.fold_epochs(graph);
         for root in self.roots.values_mut() {
             root.live = root.committees.iter().all(|committee| committee.public.is_some());
+        }
+    }
+
+    /// The sharings that came after the first. Which words count is settled by the committees and not by authority.
+    fn fold_epochs(&mut self, graph: &Graph) {
+        let words = Words::of(graph);
+        for root in self.roots.values_mut() {
+            for (place, committee) in (0u8..).zip(&mut root.committees) {
+                let Some(public) = &committee.public else { continue };
+                let chain = Chain::follow(&words, root.id, place, &committee.spec, public);
+                let sharing = SharingRef { root: root.id, committee: place, epoch: chain.epoch };
+                committee.holders = match (chain.epoch, words.get(&sharing)) {
+                    (0, _) => committee.attested.clone(),
+                    (_, words) => words.map(|words| words.held.clone()).unwrap_or_default(),
+                };
+                committee.holders.retain(|node| chain.spec.members.contains(node));
+                (committee.epoch, committee.since, committee.frozen) = (chain.epoch, chain.since, chain.frozen);
+                (committee.past, committee.specs) = (chain.past, chain.specs);
+                (committee.spec, committee.public) = (chain.spec, Some(chain.public));
+            }
         }
     }
 
@@ -321,12 +349,12 @@ impl TenantState {
 
     fn fold_enrolments(&mut self, graph: &Graph, valid: &[Index]) {
         // Where a root needs several committees, so does a binding: none of them takes another's word for who an agent is.
-        let committees: Vec<(BTreeSet<NodeId>, usize)> = self
-            .live_root()
-            .into_iter()
-            .flat_map(|root| &root.committees)
-            .map(|committee| (committee.spec.members.iter().copied().collect(), committee.vote_quorum()))
-            .collect();
+        // What the custodians of an earlier epoch bound stays bound.
+        let of_one = |committee: &RootCommittee| -> Vec<(BTreeSet<NodeId>, usize)> {
+            let specs = committee.specs.iter();
+            specs.map(|spec| (spec.members.iter().copied().collect(), vote_quorum(spec))).collect()
+        };
+        let committees: Vec<_> = self.live_root().into_iter().flat_map(|root| &root.committees).map(of_one).collect();
         for statement in valid.iter().map(|index| &graph.entries()[*index].statement) {
             let Some(Body::VoteEnrolment(EnrolmentVote { agent, facts, ticket, .. })) = statement.body() else {
                 continue;
@@ -341,7 +369,7 @@ impl TenantState {
                 enrolment.claims.push(Claim { agent, facts, votes: BTreeSet::new() });
                 enrolment.claims.len() - 1
             });
-            if committees.iter().any(|(members, _)| members.contains(&statement.author())) {
+            if committees.iter().flatten().any(|(members, _)| members.contains(&statement.author())) {
                 enrolment.claims[place].votes.insert(statement.author());
             }
         }
@@ -351,7 +379,7 @@ impl TenantState {
                 let enough = |(members, quorum): &(BTreeSet<NodeId>, usize)| {
                     claim.votes.intersection(members).count() >= *quorum
                 };
-                !committees.is_empty() && committees.iter().all(enough)
+                !committees.is_empty() && committees.iter().all(|epochs| epochs.iter().any(enough))
             };
             let mut fixed = enrolment.claims.iter().enumerate().filter(|(_, claim)| quorate(claim));
             // Two fixed claims need more liars than the tenant tolerates; then nobody holds the instance.
@@ -401,13 +429,22 @@ impl TenantState {
     }
 }
 
-/// Of a root's committees the one that wants the fewest witnesses still: how many, and who has not witnessed.
+/// Of a root's committees the one that wants the fewest witnesses still: how many, and who has not witnessed. Every
+/// sharing of it counts of which shares may be in use.
 fn nearest(committees: &[RootCommittee], witnesses: &BTreeSet<NodeId>) -> Option<(usize, BTreeSet<NodeId>)> {
     let wanting = committees.iter().map(|committee| {
-        let members: BTreeSet<NodeId> = committee.spec.members.iter().copied().collect();
-        let held = members.intersection(witnesses).count();
-        let missing: BTreeSet<NodeId> = members.difference(witnesses).copied().collect();
-        (committee.denial_quorum().saturating_sub(held), missing)
+        let mut all = (0, BTreeSet::new());
+        for (_, spec, _) in committee.sharings() {
+            let members: BTreeSet<NodeId> = spec.members.iter().copied().collect();
+            let held = members.intersection(witnesses).count();
+            let wanting = denial_quorum(spec).saturating_sub(held);
+            all.0 += wanting;
+            // Of an earlier committee only those are shown that are needed, or its members would be missing for ever.
+            if wanting > 0 || *spec == committee.spec {
+                all.1.extend(members.difference(witnesses));
+            }
+        }
+        all
     });
     wanting.min_by_key(|(wanting, _)| *wanting)
 }

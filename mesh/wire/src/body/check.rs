@@ -1,6 +1,6 @@
 //! Limits of statements that need no state to check: sizes, ranges, names, distinct entries.
 
-use super::{Body, CustodyClass, EditOp, Person, Subject};
+use super::{Body, CommitteeSpec, CustodyClass, EditOp, Person, SharingAct, SharingRef, SharingWord, Subject};
 use crate::limits;
 
 /// A limit that a body breaks.
@@ -83,18 +83,14 @@ impl Body {
                 if spec.committees.is_empty() || spec.committees.len() > limits::COMMITTEES {
                     return Err(BodyError::List { field: "committees", limit: limits::COMMITTEES });
                 }
-                spec.committees.iter().try_for_each(|committee| {
-                    list("committee members", &committee.members, limits::COMMITTEE)?;
-                    let (t, n) = (usize::from(committee.threshold), committee.members.len());
-                    if t < 2 || t > n {
-                        return Err(BodyError::Range { field: "threshold", range: "2 to the number of members" });
-                    }
-                    if committee.faults >= committee.threshold {
-                        return Err(BodyError::Range { field: "faults", range: "below the threshold" });
-                    }
-                    Ok(())
-                })
+                spec.committees.iter().try_for_each(committee)
             }
+            Self::ReshareRoot(change) => {
+                later_epoch(&change.sharing)?;
+                committee(&change.spec)
+            }
+            Self::RefreshShares(sharing) => later_epoch(sharing),
+            Self::Sharing(word) => sharing(word),
             Self::AttestRoot(attestation) => {
                 text("public key package", &attestation.public, limits::STATEMENT_BYTES / 2)
             }
@@ -147,6 +143,46 @@ impl Body {
             | Self::SetKeyState(_)
             | Self::DistrustEvidence(_) => Ok(()),
         }
+    }
+}
+
+fn committee(spec: &CommitteeSpec) -> Result<(), BodyError> {
+    list("committee members", &spec.members, limits::COMMITTEE)?;
+    let (t, n) = (usize::from(spec.threshold), spec.members.len());
+    if t < 2 || t > n {
+        return Err(BodyError::Range { field: "threshold", range: "2 to the number of members" });
+    }
+    if spec.faults >= spec.threshold {
+        return Err(BodyError::Range { field: "faults", range: "below the threshold" });
+    }
+    Ok(())
+}
+
+fn later_epoch(sharing: &SharingRef) -> Result<(), BodyError> {
+    if sharing.epoch == 0 {
+        return Err(BodyError::Range { field: "epoch", range: "1 or more: key generation makes the first sharing" });
+    }
+    Ok(())
+}
+
+fn sharing(word: &SharingWord) -> Result<(), BodyError> {
+    if !matches!(word.act, SharingAct::Erase) {
+        later_epoch(&word.sharing)?;
+    }
+    match &word.act {
+        SharingAct::OfferKey { key, .. } => text("one-time key", key, limits::EPOCH_KEY_BYTES),
+        SharingAct::CallDeals { offers, .. } => list("offers", offers, limits::COMMITTEE),
+        SharingAct::Deal { deal, .. } => text("deal", deal, limits::DEAL_BYTES),
+        SharingAct::Complain { complaint, .. } => text("complaint", complaint, limits::COMPLAINT_BYTES),
+        SharingAct::Propose { transcript, .. } => {
+            list("deals", &transcript.deals, limits::COMMITTEE)?;
+            text("public key package", &transcript.public, limits::STATEMENT_BYTES / 2)
+        }
+        SharingAct::Prepare { .. }
+        | SharingAct::Ready { .. }
+        | SharingAct::Commit { .. }
+        | SharingAct::Hold
+        | SharingAct::Erase => Ok(()),
     }
 }
 

@@ -87,7 +87,7 @@ pub fn bodies() -> Vec<Body> {
     let people = vec![person(1, "ann"), person(2, "bob"), person(3, "cem")];
     let generation = Generation { number: 1, public: [0x35; 32], capsule: BlobHash::from_bytes([0x36; 32]) };
     let reference = GenerationRef { keyring: keyring(), number: 1 };
-    vec![
+    let mut bodies = vec![
         Body::MeshGenesis(MeshGenesis {
             name: "mesh".into(),
             founders: people.clone(),
@@ -173,7 +173,9 @@ pub fn bodies() -> Vec<Body> {
         }),
         Body::Witness(vec![statement_id(0x2e), statement_id(0x2f)]),
         Body::Rename(Renaming { object: Named::Key(key()), name: "root-volume".into() }),
-    ]
+    ];
+    bodies.extend(sharing_bodies());
+    bodies
 }
 
 /// Fails to compile when a kind is added, as a reminder to add it to [`bodies`] and a golden file.
@@ -208,12 +210,56 @@ pub fn is_sampled(body: &Body) -> bool {
         | Body::VoteEnrolment(_)
         | Body::Revoke(_)
         | Body::Witness(_)
-        | Body::Rename(_) => true,
+        | Body::Rename(_)
+        | Body::RefreshShares(_)
+        | Body::ReshareRoot(_) => true,
+        Body::Sharing(word) => match word.act {
+            SharingAct::OfferKey { .. }
+            | SharingAct::CallDeals { .. }
+            | SharingAct::Deal { .. }
+            | SharingAct::Complain { .. }
+            | SharingAct::Propose { .. }
+            | SharingAct::Prepare { .. }
+            | SharingAct::Ready { .. }
+            | SharingAct::Commit { .. }
+            | SharingAct::Hold
+            | SharingAct::Erase => true,
+        },
     }
 }
 
 /// How many kinds [`is_sampled`] lists.
-pub const KINDS: usize = 30;
+pub const KINDS: usize = 42;
+
+/// How many of [`bodies`] were there when the file of their ids was first written.
+pub const FIRST_KINDS: usize = 30;
+
+/// A body of every kind that is about a change of sharing.
+fn sharing_bodies() -> Vec<Body> {
+    let sharing = SharingRef { root: RootId::from_bytes([0x25; 32]), committee: 0, epoch: 3 };
+    let transcript = Transcript {
+        call: statement_id(0x62),
+        deals: vec![statement_id(0x63), statement_id(0x64)],
+        public: vec![0x65; 40],
+        hash: BlobHash::from_bytes([0x66; 32]),
+    };
+    let id = transcript.id();
+    let acts = vec![
+        SharingAct::OfferKey { change: statement_id(0x60), key: vec![0x61; 70] },
+        SharingAct::CallDeals { change: statement_id(0x60), offers: vec![statement_id(0x67), statement_id(0x68)] },
+        SharingAct::Deal { call: statement_id(0x62), deal: vec![0x69; 90] },
+        SharingAct::Complain { deal: statement_id(0x63), complaint: vec![0x6a; 60] },
+        SharingAct::Propose { ballot: 2, transcript, prepared: Some(1) },
+        SharingAct::Prepare { ballot: 2, transcript: id },
+        SharingAct::Ready { transcript: id },
+        SharingAct::Commit { ballot: 2, transcript: id },
+        SharingAct::Hold,
+        SharingAct::Erase,
+    ];
+    let spec = CommitteeSpec { members: vec![who(12), who(13), who(14)], threshold: 2, faults: 1 };
+    let proposals = [Body::RefreshShares(sharing), Body::ReshareRoot(Reshare { sharing, spec })];
+    proposals.into_iter().chain(acts.into_iter().map(|act| Body::Sharing(SharingWord { sharing, act }))).collect()
+}
 
 /// A statement that says `body`.
 pub fn statement(body: &Body) -> Checked {
