@@ -111,6 +111,16 @@ mutants! {
     TooFewPrepared = "too-few-prepared",
     /// I1: a custodian that committed to one transcript prepares another one in the next ballot.
     BallotForgetsItsLock = "ballot-forgets-its-lock",
+    /// I8: a custodian commits to an epoch before enough recipients can take their shares of it.
+    CommittedUnready = "committed-unready",
+    /// I8: an epoch counts when it is prepared, before there is a certificate.
+    PreparedIsEnough = "prepared-is-enough",
+    /// I8: partials of two epochs are combined as if they were of one.
+    EpochsMixed = "epochs-mixed",
+    /// I10: a custodian says that it erased its share of an epoch that is over, and keeps it.
+    OldShareKept = "old-share-kept",
+    /// I8: a vote in an agreement is sent while it waits for the next step's batch.
+    VoteNotDurable = "vote-not-durable",
     /// I3: state is folded in the order in which statements came.
     FoldedInArrivalOrder = "folded-in-arrival-order",
 }

@@ -18,7 +18,7 @@ use keymesh_wire::time::{Boot, Millis, Now, Wall};
 use crate::evidence::{EvidenceRoots, PinnedCertificate};
 use crate::mutant::{self, Mutant};
 use crate::policy::{Action, Policy, PolicyRequest, ScopeHeads, Subject, Target};
-use crate::state::tenant::{Claim, Keyring, TenantState};
+use crate::state::tenant::{Claim, Keyring, RootCommittee, TenantState};
 
 /// Ciphertexts of one document, by hash.
 pub type Blobs = Arc<BTreeMap<BlobHash, Arc<[u8]>>>;
@@ -30,6 +30,27 @@ pub struct HeldShare {
     pub share: KeyShare<Ristretto>,
     /// The epoch of its sharing.
     pub epoch: u32,
+}
+
+/// A sharing of one committee's part of a root.
+#[derive(Debug, Clone)]
+pub struct Sharing {
+    /// Its number.
+    pub epoch: u32,
+    /// Its custodians.
+    pub members: Vec<NodeId>,
+    /// Its public half.
+    pub public: RootPublic<Ristretto>,
+}
+
+/// Of every committee the newest sharing to which enough custodians contributed; nothing while one has too few. `have`
+/// tells how many did, by committee and epoch: parts of two epochs do not add up.
+pub fn newest_sufficient(sharings: &[Vec<Sharing>], have: impl Fn(u8, u32) -> usize) -> Option<Vec<&Sharing>> {
+    let of_one = |(place, sharings): (u8, &'_ Vec<Sharing>)| {
+        sharings.iter().rposition(|sharing| have(place, sharing.epoch) >= usize::from(sharing.public.threshold().t()))
+    };
+    let chosen: Option<Vec<usize>> = (0u8..).zip(sharings).map(of_one).collect();
+    Some(chosen?.into_iter().zip(sharings).map(|(place, sharings)| &sharings[place]).collect())
 }
 
 /// A lease this node holds: the secret half of one keyring generation, for a while.
@@ -70,8 +91,8 @@ pub struct View {
     pub tenants: BTreeMap<TenantId, Arc<TenantView>>,
     /// The leases it holds.
     pub leases: BTreeMap<(TenantId, KeyringId), Arc<Lease>>,
-    /// The shares it holds, by root and committee.
-    pub shares: BTreeMap<(RootId, u8), Arc<HeldShare>>,
+    /// The shares it holds, by root and committee: of the current epoch, and of earlier ones that are not over.
+    pub shares: BTreeMap<(RootId, u8), Vec<Arc<HeldShare>>>,
     /// How far clocks may differ before requests are refused.
     pub clock_tolerance: Millis,
 }
@@ -89,6 +110,8 @@ pub struct TenantView {
     pub blobs: Blobs,
     /// The roots in use with their parsed public halves, in committee order.
     pub roots: BTreeMap<RootId, Vec<RootPublic<Ristretto>>>,
+    /// Of each committee of the roots in use the sharings of which shares may be in use, the current one last.
+    pub sharings: BTreeMap<RootId, Vec<Vec<Sharing>>>,
     /// Instances by agent key, prepared for policy.
     pub agents: BTreeMap<PrincipalId, Arc<BoundAgent>>,
     /// Keys, prepared for policy.
@@ -141,16 +164,17 @@ impl TenantView {
         before: Option<&Self>,
     ) -> Option<Self> {
         let crate::state::DocumentState::Tenant(state) = &**document else { return None };
-        let roots = state.roots.values().filter(|root| root.live).filter_map(|root| {
+        let sharings = state.roots.values().filter(|root| root.live).filter_map(|root| {
             let unchanged = before.filter(|before| before.tenant().roots.get(&root.id) == Some(root));
-            if let Some(publics) = unchanged.and_then(|before| before.roots.get(&root.id)) {
-                return Some((root.id, publics.clone()));
+            if let Some(sharings) = unchanged.and_then(|before| before.sharings.get(&root.id)) {
+                return Some((root.id, sharings.clone()));
             }
-            let publics = root.committees.iter().map(|committee| {
-                committee.public.as_deref().and_then(|bytes| RootPublic::<Ristretto>::from_bytes(bytes).ok())
-            });
-            publics.collect::<Option<Vec<_>>>().map(|publics| (root.id, publics))
+            root.committees.iter().map(sharings_of).collect::<Option<Vec<_>>>().map(|sharings| (root.id, sharings))
         });
+        let sharings: BTreeMap<RootId, Vec<Vec<Sharing>>> = sharings.collect();
+        let current = |sharings: &Vec<Vec<Sharing>>| -> Vec<RootPublic<Ristretto>> {
+            sharings.iter().filter_map(|committee| committee.last()).map(|sharing| sharing.public.clone()).collect()
+        };
         let holders = || state.enrolments.values().filter_map(|enrolment| enrolment.holder());
         let mut machines: BTreeMap<PrincipalId, usize> = BTreeMap::new();
         holders().for_each(|claim| *machines.entry(claim.agent).or_default() += 1);
@@ -167,7 +191,8 @@ impl TenantView {
             (*scope, parsed.collect())
         });
         Some(Self {
-            roots: roots.collect(),
+            roots: sharings.iter().map(|(root, sharings)| (*root, current(sharings))).collect(),
+            sharings,
             agents: agents.collect(),
             policies: policies.collect(),
             keys: state.keys.keys().filter_map(|id| Some((*id, key_target(state, *id)?))).collect(),
@@ -207,6 +232,18 @@ impl View {
     pub fn counts(&self, tenant: &TenantState, node: &NodeId) -> bool {
         self.members.contains_key(node) && tenant.nodes.contains_key(node)
     }
+}
+
+/// Nothing while the current sharing has no readable public half, or one of another root: then custody rests.
+fn sharings_of(committee: &RootCommittee) -> Option<Vec<Sharing>> {
+    let sharings = committee.sharings().filter_map(|(epoch, spec, public)| {
+        let public = RootPublic::<Ristretto>::from_bytes(public).ok()?;
+        Some(Sharing { epoch, members: spec.members.clone(), public })
+    });
+    let sharings: Vec<Sharing> = sharings.collect();
+    let current = sharings.last().filter(|current| current.epoch == committee.epoch && !committee.frozen)?;
+    let same = |sharing: &Sharing| sharing.public.group_key() == current.public.group_key();
+    sharings.iter().all(same).then_some(sharings)
 }
 
 fn key_target(state: &TenantState, id: KeyId) -> Option<KeyTarget> {

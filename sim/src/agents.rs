@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 
 use data_encoding::BASE64;
-use keymesh_custody::{Capsule, CombineError, Offer, Partial, Ristretto, combine};
+use keymesh_custody::{Capsule, CombineError, Offer, Partial, Ristretto, RootPublic, combine};
 use keymesh_mesh::custody::message::{CustodyMessage, SealedPart, Verdict};
+use keymesh_mesh::view::{Sharing, newest_sufficient};
 use keymesh_mesh::evidence::Evidence;
 use keymesh_mesh::release::ReleaseRequest;
 use keymesh_wire::body::{EvidenceKind, EvidenceRoot};
@@ -132,7 +133,7 @@ struct Shown {
     version: VersionId,
     hash: BlobHash,
     capsule: Vec<u8>,
-    publics: Vec<keymesh_custody::RootPublic<Ristretto>>,
+    sharings: Vec<Vec<Sharing>>,
 }
 
 impl Agent {
@@ -320,7 +321,7 @@ impl World {
             version: version.version,
             hash: version.ciphertext,
             capsule: tenant.blobs.get(&version.ciphertext)?.to_vec(),
-            publics: tenant.roots.get(&root)?.clone(),
+            sharings: tenant.sharings.get(&root)?.clone(),
         })
     }
 
@@ -376,8 +377,10 @@ impl World {
             purpose,
         };
         let capsule = Capsule::<Ristretto>::from_bytes(&shown.capsule).map_err(|error| error.to_string())?;
-        let capsule = capsule.verify(&label.bytes(), &shown.publics).map_err(|error| error.to_string())?;
-        let mut parts: BTreeMap<NodeId, (Partial<Ristretto>, Vec<u8>)> = BTreeMap::new();
+        let current = shown.sharings.iter().filter_map(|committee| committee.last());
+        let current: Vec<RootPublic<Ristretto>> = current.map(|sharing| sharing.public.clone()).collect();
+        let capsule = capsule.verify(&label.bytes(), &current).map_err(|error| error.to_string())?;
+        let mut parts: BTreeMap<(NodeId, u8, u32), (Partial<Ristretto>, Vec<u8>)> = BTreeMap::new();
         for (custodian, verdict) in self.gathered(handle) {
             let Verdict::Partial(part) = verdict else { continue };
             let binding = binding(question, &shown, custodian, part);
@@ -389,17 +392,27 @@ impl World {
                 continue;
             };
             if parts.len() < most {
-                parts.insert(*custodian, (partial, binding));
+                parts.insert((*custodian, part.committee, part.epoch), (partial, binding));
             }
         }
+        // Parts of two epochs do not add up: of each committee those of the newest that suffice, or of the current one.
+        let have = |committee: u8, epoch: u32| {
+            parts.keys().filter(|(_, of, at)| (*of, *at) == (committee, epoch)).count()
+        };
+        let chosen = newest_sufficient(&shown.sharings, have);
+        let chosen = chosen.unwrap_or_else(|| shown.sharings.iter().filter_map(|committee| committee.last()).collect());
+        let publics: Vec<RootPublic<Ristretto>> = chosen.iter().map(|sharing| sharing.public.clone()).collect();
+        parts.retain(|(_, committee, epoch), _| {
+            chosen.get(usize::from(*committee)).is_some_and(|sharing| sharing.epoch == *epoch)
+        });
         let offers: Vec<_> = parts.values().map(|(partial, binding)| Offer { partial, binding }).collect();
-        let combined = combine(&capsule, &shown.publics, &offers);
+        let combined = combine(&capsule, &publics, &offers);
         let named = match &combined {
             Ok(opened) => opened.culprits.as_slice(),
             Err(CombineError::NotEnough { culprits, .. } | CombineError::CapsuleUnsound { culprits }) => culprits,
             Err(CombineError::OtherRoots) => &[],
         };
-        culprits.extend(named.iter().filter_map(|culprit| parts.keys().nth(culprit.offer)));
+        culprits.extend(named.iter().filter_map(|culprit| parts.keys().nth(culprit.offer)).map(|(node, ..)| *node));
         combined.map(|opened| opened.payload.to_vec()).map_err(|error| error.to_string())
     }
 }

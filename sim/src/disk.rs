@@ -158,6 +158,13 @@ impl Disk {
                         self.shares.insert(slot, share.expose_secret().to_vec());
                     }
                 }
+                // Slots are rewritten in place, so an erasure is as early on the disk as a share.
+                Write::EraseShare { slot } => {
+                    if reach != Reach::Nothing {
+                        self.shares.remove(&slot);
+                        self.rot.shares.remove(&slot);
+                    }
+                }
                 Write::Blob { document, hash, bytes } => {
                     let whole = match reach {
                         Reach::Nothing | Reach::SharesOnly => false,
@@ -358,6 +365,11 @@ impl Disk {
     /// Whether a whole share lies in a slot.
     pub fn has_share(&self, slot: &str) -> bool {
         self.shares.contains_key(slot) && !self.rot.shares.contains(slot)
+    }
+
+    /// The slots in which something lies.
+    pub fn slots(&self) -> impl Iterator<Item = &str> {
+        self.shares.keys().map(String::as_str)
     }
 
     /// Whether any share lies here.

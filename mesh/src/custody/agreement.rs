@@ -96,6 +96,11 @@ impl<M: Copy + Ord, V: Copy + Ord> Agreement<M, V> {
         proposals.first().copied().filter(|_| proposals.len() == 1)
     }
 
+    /// Whether the leader of a ballot proposed anything yet.
+    pub fn has_proposed(&self, ballot: Ballot) -> bool {
+        self.proposals.contains_key(&ballot)
+    }
+
     /// Whether q members prepared a value in a ballot.
     pub fn is_prepared(&self, ballot: Ballot, value: V) -> bool {
         self.prepares.get(&(ballot, value)).is_some_and(|voters| voters.len() >= self.quorum())
@@ -109,7 +114,8 @@ impl<M: Copy + Ord, V: Copy + Ord> Agreement<M, V> {
 
     /// The values for which there is a certificate: q commits in one ballot. More than one only with more than f liars.
     pub fn certified(&self) -> BTreeSet<V> {
-        let enough = self.commits.iter().filter(|(_, voters)| voters.len() >= self.quorum());
+        let votes = if mutant::is(Mutant::PreparedIsEnough) { &self.prepares } else { &self.commits };
+        let enough = votes.iter().filter(|(_, voters)| voters.len() >= self.quorum());
         enough.map(|((_, value), _)| *value).collect()
     }
 

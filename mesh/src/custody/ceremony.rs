@@ -25,6 +25,7 @@ use keymesh_wire::time::{Boot, Millis};
 use rand_core::CryptoRng;
 
 use super::message::{CeremonyContent, CeremonyMessage};
+use super::slot::Slot;
 use crate::mutant::{self, Mutant};
 
 /// How often a member repeats its messages while the ceremony is not over. The first time it is much sooner: whoever has
@@ -83,8 +84,8 @@ pub enum Outcome {
     Send(NodeId, Vec<u8>),
     /// Keep this share in this slot before anything else of the list is done.
     Keep {
-        /// The slot's name.
-        slot: String,
+        /// Which.
+        slot: Slot,
         /// The share's exposed bytes.
         share: SecretBytes,
     },
@@ -92,21 +93,6 @@ pub enum Outcome {
     Attest(RootAttestation),
     /// Something for operators.
     Warn(String),
-}
-
-/// The slot in which a share lies.
-pub fn slot_name(root: &RootId, committee: u8, attempt: u32) -> String {
-    let root = root.to_string();
-    format!("{root}-{committee}-{attempt}")
-}
-
-/// Reads a slot's name.
-pub fn parse_slot(name: &str) -> Option<(RootId, u8, u32)> {
-    let mut parts = name.rsplitn(3, '-');
-    let attempt = parts.next()?.parse().ok()?;
-    let committee = parts.next()?.parse().ok()?;
-    let root = parts.next()?.parse().ok()?;
-    Some((root, committee, attempt))
 }
 
 impl Ceremony {
@@ -229,6 +215,10 @@ impl Ceremony {
         }
     }
 
+    fn slot(&self) -> Slot {
+        Slot::Made { root: self.plan.root, committee: self.plan.committee, attempt: self.attempt }
+    }
+
     fn others(&self) -> impl Iterator<Item = NodeId> {
         self.plan.spec.members.clone().into_iter().filter({
             let me = self.me;
@@ -270,10 +260,7 @@ impl Ceremony {
                 }
                 Output::Done(done) => {
                     let mut exposed = done.share.expose();
-                    outcomes.push(Outcome::Keep {
-                        slot: slot_name(&self.plan.root, self.plan.committee, self.attempt),
-                        share: SecretBytes::from_slice(&mut exposed),
-                    });
+                    outcomes.push(Outcome::Keep { slot: self.slot(), share: SecretBytes::from_slice(&mut exposed) });
                     let transcript = BlobHash::from_bytes(done.transcript_hash);
                     self.outcome = Some(RootAttestation {
                         root: self.plan.root,

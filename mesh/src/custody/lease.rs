@@ -22,7 +22,8 @@ use rand_core::CryptoRng;
 
 use super::message::{LeaseRequest, SealedPart};
 use super::partial::{generation_purpose, verified_capsule};
-use crate::view::{Lease, View};
+use crate::mutant::{self, Mutant};
+use crate::view::{Lease, Sharing, View, newest_sufficient};
 
 /// How long answers are waited for before the request is given up and made anew.
 pub const ASK_TIMEOUT: Millis = Millis(800);
@@ -40,9 +41,8 @@ pub struct Asking {
     asked: Now,
     capsule: VerifiedCapsule<Ristretto>,
     capsule_hash: BlobHash,
-    publics: Vec<RootPublic<Ristretto>>,
-    committees: Vec<Vec<NodeId>>,
-    parts: BTreeMap<(u8, NodeId), (Partial<Ristretto>, Vec<u8>)>,
+    sharings: Vec<Vec<Sharing>>,
+    parts: BTreeMap<(u8, u32, NodeId), (Partial<Ristretto>, Vec<u8>)>,
     refused: BTreeSet<NodeId>,
     culprits: BTreeSet<(u8, NodeId)>,
 }
@@ -82,7 +82,6 @@ impl Asking {
         let capsule = verified_capsule(view, held, keyring_id, keyring.root, &generation.capsule, purpose).ok()?;
         let mut request = [0; 16];
         rng.fill_bytes(&mut request);
-        let root = state.roots.get(&keyring.root)?;
         Some(Self {
             tenant,
             keyring: keyring_id,
@@ -94,8 +93,7 @@ impl Asking {
             asked: now,
             capsule,
             capsule_hash: generation.capsule,
-            publics: held.roots.get(&keyring.root)?.clone(),
-            committees: root.committees.iter().map(|committee| committee.spec.members.clone()).collect(),
+            sharings: held.sharings.get(&keyring.root)?.clone(),
             parts: BTreeMap::new(),
             refused: BTreeSet::new(),
             culprits: BTreeSet::new(),
@@ -135,7 +133,7 @@ impl Asking {
 
     /// Everybody to ask.
     pub fn custodians(&self) -> Vec<NodeId> {
-        let mut all: Vec<_> = self.committees.iter().flatten().copied().collect();
+        let mut all: Vec<_> = self.sharings.iter().flatten().flat_map(|sharing| &sharing.members).copied().collect();
         all.sort_unstable();
         all.dedup();
         all
@@ -153,9 +151,10 @@ impl Asking {
 
     /// Takes a custodian's contribution.
     pub fn take(&mut self, from: NodeId, part: &SealedPart) -> Progress {
-        let member = self.committees.get(usize::from(part.committee)).is_some_and(|members| members.contains(&from));
-        let place = (part.committee, from);
-        if !member || self.culprits.contains(&place) {
+        let sharings = self.sharings.get(usize::from(part.committee)).map(Vec::as_slice).unwrap_or_default();
+        let member = sharings.iter().any(|sharing| sharing.epoch == part.epoch && sharing.members.contains(&from));
+        let culprit = (part.committee, from);
+        if !member || self.culprits.contains(&culprit) {
             return Progress::Waiting(Vec::new());
         }
         let binding = PartialBinding {
@@ -175,48 +174,52 @@ impl Asking {
         let opened = sealing::open_with(&self.secret, &binding, &[], &part.sealed).ok();
         let partial = opened.and_then(|opened| Partial::<Ristretto>::from_bytes(opened.expose_secret()).ok());
         let Some(partial) = partial else {
-            self.culprits.insert(place);
+            self.culprits.insert(culprit);
             return Progress::Waiting(vec![from]);
         };
-        self.parts.insert(place, (partial, binding));
+        self.parts.insert((part.committee, part.epoch, from), (partial, binding));
         self.try_open()
     }
 
     /// Takes a custodian's refusal.
     pub fn refuse(&mut self, from: NodeId) -> Progress {
         self.refused.insert(from);
-        let short = self.committees.iter().zip(&self.publics).any(|(members, public)| {
-            let left = members.iter().filter(|member| !self.refused.contains(member)).count();
-            left < usize::from(public.threshold().t())
-        });
+        let is_short = |sharing: &Sharing| {
+            let left = sharing.members.iter().filter(|member| !self.refused.contains(member)).count();
+            left < usize::from(sharing.public.threshold().t())
+        };
+        let short = self.sharings.iter().any(|committee| committee.iter().all(is_short));
         if short { Progress::Refused } else { Progress::Waiting(Vec::new()) }
     }
 
     fn try_open(&mut self) -> Progress {
-        let enough = self.publics.iter().enumerate().all(|(place, public)| {
-            let have = self.parts.keys().filter(|(committee, _)| usize::from(*committee) == place).count();
-            have >= usize::from(public.threshold().t())
-        });
-        if !enough {
-            return Progress::Waiting(Vec::new());
-        }
+        let have = |committee: u8, epoch: u32| {
+            let mixed = mutant::is(Mutant::EpochsMixed);
+            self.parts.keys().filter(|(of, at, _)| *of == committee && (*at == epoch || mixed)).count()
+        };
+        let Some(chosen) = newest_sufficient(&self.sharings, have) else { return Progress::Waiting(Vec::new()) };
+        let publics: Vec<RootPublic<Ristretto>> = chosen.iter().map(|sharing| sharing.public.clone()).collect();
+        let epochs: Vec<u32> = chosen.iter().map(|sharing| sharing.epoch).collect();
+        let counts = |(committee, epoch, _): &(u8, u32, NodeId)| {
+            epochs.get(usize::from(*committee)) == Some(epoch) || mutant::is(Mutant::EpochsMixed)
+        };
+        let used = || self.parts.iter().filter(|(place, _)| counts(place));
+        let places: Vec<(u8, u32, NodeId)> = used().map(|(place, _)| *place).collect();
         let offers: Vec<_> =
-            self.parts.values().map(|(partial, binding)| Offer { partial, binding: binding.as_slice() }).collect();
-        let opened = match combine(&self.capsule, &self.publics, &offers) {
+            used().map(|(_, (partial, binding))| Offer { partial, binding: binding.as_slice() }).collect();
+        let opened = match combine(&self.capsule, &publics, &offers) {
             Ok(opened) => opened,
             // Named now: once there are enough others, those may suffice without another look at the false ones.
             Err(CombineError::NotEnough { culprits, .. }) => {
-                let places: Vec<(u8, NodeId)> = self.parts.keys().copied().collect();
                 let named: Vec<_> = culprits.iter().filter_map(|culprit| places.get(culprit.offer).copied()).collect();
                 self.parts.retain(|place, _| !named.contains(place));
-                self.culprits.extend(&named);
-                return Progress::Waiting(named.into_iter().map(|(_, node)| node).collect());
+                self.culprits.extend(named.iter().map(|(committee, _, node)| (*committee, *node)));
+                return Progress::Waiting(named.into_iter().map(|(.., node)| node).collect());
             }
             Err(CombineError::CapsuleUnsound { .. } | CombineError::OtherRoots) => return Progress::Unsound,
         };
-        let places: Vec<_> = self.parts.keys().map(|(_, node)| *node).collect();
-        let culprits: Vec<NodeId> =
-            opened.culprits.iter().filter_map(|culprit| places.get(culprit.offer).copied()).collect();
+        let node_of = |offer: usize| places.get(offer).map(|(.., node)| *node);
+        let culprits: Vec<NodeId> = opened.culprits.iter().filter_map(|culprit| node_of(culprit.offer)).collect();
         let Ok(bytes) = <&[u8; 32]>::try_from(opened.payload.as_slice()) else { return Progress::FalseGeneration };
         let secret = SealingSecret::from_secret(Secret32::build(|out| out.copy_from_slice(bytes)));
         if *secret.public().as_bytes() != self.generation.public {
@@ -227,7 +230,7 @@ impl Asking {
             secret,
             expires: self.asked.boot.plus(self.lease),
             until: self.asked.wall.plus(self.lease),
-            custodians: places.into_iter().filter(|node| !culprits.contains(node)).collect(),
+            custodians: places.iter().map(|(.., node)| *node).filter(|node| !culprits.contains(node)).collect(),
             used: AtomicBool::new(true),
         };
         Progress::Opened(lease, culprits)

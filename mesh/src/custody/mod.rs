@@ -5,7 +5,9 @@
 
 pub mod agreement;
 pub mod ceremony;
+pub mod change;
 pub mod enrolment;
 pub mod lease;
 pub mod message;
 pub mod partial;
+pub mod slot;

@@ -22,7 +22,7 @@ use rand_core::CryptoRng;
 use super::message::{LeaseRequest, Refusal, RefusalCode, SealedPart};
 use crate::mutant::{self, Mutant};
 use crate::release::{Recorded, ReleaseRequest, is_still_permitted, may_lease, permit};
-use crate::view::{HeldShare, TenantView, View};
+use crate::view::{HeldShare, Sharing, TenantView, View};
 
 /// Contributions that a custodian decided to make.
 #[derive(Debug)]
@@ -268,11 +268,16 @@ fn grant(view: &View, tenant: &TenantView, asked: Asked) -> Result<PartialGrant,
         .map_err(|_| no(RefusalCode::Refused, "the one-time key is not a valid X25519 key"))?;
     let state = tenant.tenant();
     let capsule = verified_capsule(view, tenant, asked.keyring, asked.root, &asked.capsule, asked.purpose)?;
-    let root = state.roots.get(&asked.root).ok_or_else(|| not_ready("no such root"))?;
-    let committees = (0u8..).zip(&root.committees);
-    let mine = committees.filter(|(_, committee)| committee.spec.members.contains(&view.me));
-    let shares: Vec<_> =
-        mine.filter_map(|(place, _)| view.shares.get(&(asked.root, place)).map(|held| (place, held.clone()))).collect();
+    let sharings = tenant.sharings.get(&asked.root).ok_or_else(|| not_ready("the root is not live"))?;
+    // While one epoch takes the place of another both are of use to somebody; each part names its own.
+    let mine = |place: u8, committee: &[Sharing]| -> Vec<(u8, Arc<HeldShare>)> {
+        let held = view.shares.get(&(asked.root, place)).into_iter().flatten();
+        let is_in_use = |held: &&Arc<HeldShare>| {
+            committee.iter().any(|sharing| sharing.epoch == held.epoch && sharing.members.contains(&view.me))
+        };
+        held.filter(is_in_use).map(|held| (place, held.clone())).collect()
+    };
+    let shares: Vec<_> = (0u8..).zip(sharings).flat_map(|(place, committee)| mine(place, committee)).collect();
     if shares.is_empty() {
         return Err(not_ready("this node holds no share of the root"));
     }

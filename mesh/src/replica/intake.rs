@@ -335,6 +335,10 @@ impl Replica {
         if state.instance_of(&vote.agent, &self.me).is_some_and(|other| other != vote.facts.instance) {
             return Err(WireError::new(Code::AlreadyBound, "the agent's key belongs to another instance"));
         }
+        if state.is_moving(&self.me) {
+            let what = "custody of the tenant's root is moving to other custodians; ask again in a moment";
+            return Err(WireError::new(Code::QuorumUnavailable, what));
+        }
         let id = self.author(tenant.into(), &Body::VoteEnrolment(vote), now, rng, step);
         self.refold_now();
         Ok(Submitted { statements: id.into_iter().collect() })

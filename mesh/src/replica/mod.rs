@@ -7,6 +7,7 @@
 //!
 //! Releases do not come through here: workers decide on the published [`View`] (see [`crate::release`]).
 
+mod epochs;
 mod intake;
 mod library;
 mod reactions;
@@ -15,18 +16,21 @@ mod step;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use keymesh_custody::{KeyShare, Ristretto};
+use keymesh_custody::epochs::EpochSecret;
+use keymesh_custody::{DecodeError, KeyShare, Ristretto};
 use keymesh_wire::api::{DocumentStatus, LeaseStatus};
-use keymesh_wire::body::{Body, NodeCard};
-use keymesh_wire::ids::{BlobHash, DocumentId, KeyringId, MeshId, NodeId, RequestId, RootId, TenantId};
+use keymesh_wire::body::{Body, NodeCard, SharingRef};
+use keymesh_wire::ids::{BlobHash, DocumentId, KeyringId, MeshId, NodeId, RequestId, StatementId, TenantId};
 use keymesh_wire::secret::SecretBytes;
 use keymesh_wire::sign::Identity;
 use keymesh_wire::statement::{Checked, StatementError};
 use keymesh_wire::time::{Boot, Millis, Now};
 use rand_core::CryptoRng;
 
-use crate::custody::ceremony::{Ceremonies, parse_slot};
+use crate::custody::ceremony::Ceremonies;
+use crate::custody::change::Changing;
 use crate::custody::lease::Asking;
+use crate::custody::slot::Slot;
 use crate::mutant::{self, Mutant, Shelf};
 use crate::spread::{Holdings, Spread, SpreadLimits};
 use crate::state::tenant::TenantState;
@@ -99,7 +103,12 @@ pub struct Replica {
     me: NodeId,
     library: Library,
     spread: Spread,
-    shares: BTreeMap<(RootId, u8, u32), Arc<HeldShare>>,
+    shares: BTreeMap<Slot, Arc<HeldShare>>,
+    /// One-time keys for changes of sharing, by proposal.
+    keys: BTreeMap<StatementId, Arc<EpochSecret<Ristretto>>>,
+    changes: BTreeMap<SharingRef, Changing>,
+    /// Epochs of which this node should hold a share and cannot get one.
+    lacking: BTreeSet<SharingRef>,
     ceremonies: Ceremonies,
     leases: BTreeMap<(TenantId, KeyringId), Arc<Lease>>,
     wishes: BTreeMap<(TenantId, KeyringId), Wish>,
@@ -130,6 +139,9 @@ impl Replica {
             library: Library::new(me, config.mesh),
             spread: Spread::new(me, SpreadLimits::default()),
             shares: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            lacking: BTreeSet::new(),
             ceremonies: BTreeMap::new(),
             leases: BTreeMap::new(),
             wishes: BTreeMap::new(),
@@ -158,10 +170,19 @@ impl Replica {
             replica.library.put_blob(document, hash, bytes.into());
         }
         for (slot, share) in stored.shares {
-            let Some(place) = parse_slot(&slot) else { continue };
-            let share = KeyShare::<Ristretto>::from_exposed(share.expose_secret())
-                .map_err(|error| RestoreError::Share { slot, what: error.to_string() })?;
-            replica.shares.insert(place, Arc::new(HeldShare { share, epoch: 0 }));
+            let Ok(place) = slot.parse::<Slot>() else { continue };
+            let malformed = |error: DecodeError| RestoreError::Share { slot, what: error.to_string() };
+            let bytes = share.expose_secret();
+            match place {
+                Slot::Key(change) => {
+                    let key = EpochSecret::from_exposed(bytes).map_err(malformed)?;
+                    replica.keys.insert(change, Arc::new(key));
+                }
+                Slot::Made { .. } | Slot::Epoch { .. } => {
+                    let share = KeyShare::from_exposed(bytes).map_err(malformed)?;
+                    replica.shares.insert(place, Arc::new(HeldShare { share, epoch: place.epoch() }));
+                }
+            }
         }
         let mut step = Step::default();
         replica.settle(now, rng, &mut step);
@@ -250,7 +271,8 @@ impl Replica {
             awaited.get(place).map_or(wish.ask_at, |overdue| (*overdue).max(wish.ask_at)).min(wish.until)
         });
         let leases = self.leases.iter().map(|(place, lease)| self.lease_wake(place, lease));
-        ceremonies.chain(wishes).chain(leases).chain(self.spread.next_wake()).min()
+        let changes = self.changes.values().filter_map(Changing::next_wake);
+        ceremonies.chain(changes).chain(wishes).chain(leases).chain(self.spread.next_wake()).min()
     }
 
     /// The envelopes of a document's statements, parents before children.

@@ -16,9 +16,10 @@ use rand_core::CryptoRng;
 
 use super::step::{Channel, Effect, Step, Write};
 use super::{ASK_AGAIN, Replica};
-use crate::custody::ceremony::{Ceremony, CeremonyPlan, Outcome, parse_slot};
+use crate::custody::ceremony::{Ceremony, CeremonyPlan, Outcome};
 use crate::custody::lease::Asking;
 use crate::custody::message::CustodyMessage;
+use crate::custody::slot::Slot;
 use crate::mutant::{self, Mutant};
 use crate::state::tenant::RootCommittee;
 use crate::state::{Document, DocumentState, TenantState};
@@ -59,6 +60,7 @@ impl Replica {
                 if above.is_none() {
                     self.witness(id, tenant, now, rng, step);
                     self.make_roots(tenant, now, rng, step);
+                    self.make_epochs(id, tenant, now, rng, step);
                     self.erase(id, tenant, now, step);
                 }
                 let blobs = self.library.blobs_of(&id);
@@ -79,7 +81,7 @@ impl Replica {
         rng: &mut impl CryptoRng,
         step: &mut Step,
     ) {
-        if !is_custodian(tenant, self.me) {
+        if !is_custodian(tenant, self.me) || tenant.is_moving(&self.me) {
             return;
         }
         let unseen: Vec<StatementId> = tenant
@@ -146,7 +148,7 @@ impl Replica {
     /// What another member attested and the share that this one holds fits to.
     fn fitting_claim(&self, root: RootId, place: u8, committee: &RootCommittee) -> Option<RootAttestation> {
         committee.claims.iter().find_map(|claim| {
-            let held = self.shares.get(&(root, place, claim.attempt))?;
+            let held = self.shares.get(&Slot::Made { root, committee: place, attempt: claim.attempt })?;
             let public = RootPublic::<Ristretto>::from_bytes(&claim.public).ok()?;
             held.share.matches(&public).then(|| RootAttestation {
                 root,
@@ -167,8 +169,11 @@ impl Replica {
     }
 
     fn next_attempt(&self, root: &RootId, committee: u8) -> u32 {
-        let held = self.shares.keys().filter(|(id, place, _)| id == root && *place == committee);
-        held.map(|(_, _, attempt)| attempt.saturating_add(1)).max().unwrap_or(0)
+        let held = self.shares.keys().filter_map(|slot| match slot {
+            Slot::Made { root: of, committee: place, attempt } if (of, *place) == (root, committee) => Some(*attempt),
+            _ => None,
+        });
+        held.map(|attempt| attempt.saturating_add(1)).max().unwrap_or(0)
     }
 
     pub(super) fn ceremony_outcomes(
@@ -186,10 +191,9 @@ impl Replica {
                     step.effects.push(Effect::Send { to, channel: Channel::Custody, frame });
                 }
                 Outcome::Keep { slot, share } => {
-                    let parsed = KeyShare::from_exposed(share.expose_secret());
-                    let (Some(place), Ok(parsed)) = (parse_slot(&slot), parsed) else { continue };
-                    self.shares.insert(place, Arc::new(HeldShare { share: parsed, epoch: 0 }));
-                    step.batch.writes.push(Write::Share { slot, share });
+                    let Ok(parsed) = KeyShare::from_exposed(share.expose_secret()) else { continue };
+                    self.shares.insert(slot, Arc::new(HeldShare { share: parsed, epoch: 0 }));
+                    step.batch.writes.push(Write::Share { slot: slot.to_string(), share });
                 }
                 Outcome::Attest(attestation) => {
                     self.refold_now();
@@ -233,6 +237,7 @@ impl Replica {
         for (_, (tenant, outcomes)) in outcomes {
             self.ceremony_outcomes(tenant, outcomes, now, rng, step);
         }
+        self.tick_epochs(now, rng, step);
         self.erase_due(now, step);
         self.end_leases(now);
         self.renew_leases(now);
@@ -370,24 +375,13 @@ impl Replica {
     }
 
     fn publish(&mut self, step: &mut Step) {
-        let mut shares = BTreeMap::new();
-        for view in self.tenants.values() {
-            for root in view.tenant().roots.values() {
-                for (place, committee) in (0u8..).zip(&root.committees) {
-                    let held = committee.attempt.and_then(|attempt| self.shares.get(&(root.id, place, attempt)));
-                    if let Some(held) = held {
-                        shares.insert((root.id, place), held.clone());
-                    }
-                }
-            }
-        }
         self.view = Arc::new(View {
             me: self.me,
             mesh: self.config.mesh,
             members: self.members.clone(),
             tenants: self.tenants.clone(),
             leases: self.leases.clone(),
-            shares,
+            shares: self.shares_in_use(),
             clock_tolerance: self.config.clock_tolerance,
         });
         // Before anything is sent: whoever hears that this node holds a denial must be able to rely on it.

@@ -97,12 +97,17 @@ pub enum Write {
         /// Its hash.
         hash: BlobHash,
     },
-    /// A root share, for a sealed slot outside the database.
+    /// A root share, or a one-time key for a change of sharing, for a sealed slot outside the database.
     Share {
         /// The slot's name.
         slot: String,
         /// The share's exposed bytes.
         share: SecretBytes,
+    },
+    /// A slot to erase.
+    EraseShare {
+        /// The slot's name.
+        slot: String,
     },
     /// An audit record.
     Audit(Box<AuditRecord>),

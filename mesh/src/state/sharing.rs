@@ -153,6 +153,15 @@ impl<'g> Words<'g> {
         self.changes.get(change).map(|spec| spec.unwrap_or(before))
     }
 
+    /// Who committed to a transcript with other custodians than those of the epoch `before`.
+    fn moving(&self, before: &CommitteeSpec) -> BTreeSet<NodeId> {
+        let moves = |value: &BlobHash| {
+            let change = self.transcripts.get(value).and_then(|transcript| self.change_of(transcript));
+            change.and_then(|change| self.recipients(&change, before)).is_none_or(|spec| spec != before)
+        };
+        self.commits.iter().filter(|(.., value)| moves(value)).map(|(member, ..)| *member).collect()
+    }
+
     /// The change that a transcript carries out.
     pub fn change_of(&self, transcript: &Transcript) -> Option<StatementId> {
         self.calls.get(&transcript.call).map(|(_, change, _)| *change)
@@ -172,8 +181,12 @@ pub struct Chain {
     pub since: Option<Wall>,
     /// Earlier epochs that are not closed.
     pub past: Vec<PastSharing>,
+    /// The committee and the public key package of the epoch before, closed or not.
+    pub before: Option<(CommitteeSpec, Vec<u8>)>,
     /// The committees of all epochs, each different one once.
     pub specs: Vec<CommitteeSpec>,
+    /// Who committed to other custodians without a certificate yet.
+    pub moving: BTreeSet<NodeId>,
     /// Whether two certificates for one epoch exist: more custodians lied than were to be reckoned with.
     pub frozen: bool,
 }
@@ -194,7 +207,9 @@ impl Chain {
             public: public.to_vec(),
             since: None,
             past: Vec::new(),
+            before: None,
             specs: vec![spec.clone()],
+            moving: BTreeSet::new(),
             frozen: false,
         };
         while let Some(words) = chain.epoch.checked_add(1).and_then(at) {
@@ -202,6 +217,7 @@ impl Chain {
             chain.frozen = certified.len() > 1;
             let Some(transcript) = certified.first().filter(|_| !chain.frozen).and_then(|id| words.transcripts.get(id))
             else {
+                chain.moving = words.moving(&chain.spec);
                 break;
             };
             let change = words.change_of(transcript);
@@ -212,6 +228,7 @@ impl Chain {
             let is_closed = erased.len() >= closing_quorum(&chain.spec);
             let spec = std::mem::replace(&mut chain.spec, next);
             let public = std::mem::replace(&mut chain.public, transcript.public.clone());
+            chain.before = Some((spec.clone(), public.clone()));
             if !is_closed {
                 chain.past.push(PastSharing { epoch: chain.epoch, spec, public, erased });
             }

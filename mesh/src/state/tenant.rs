@@ -69,9 +69,17 @@ pub struct RootCommittee {
     pub holders: BTreeSet<NodeId>,
     /// Earlier epochs of which shares may still be in use.
     pub past: Vec<PastSharing>,
+    /// The committee and the public key package of the epoch before, for custodians that have to take their shares yet.
+    #[serde(skip)]
+    pub before: Option<(CommitteeSpec, Vec<u8>)>,
     /// The committees of all epochs, each different one once: what their votes bound stays bound.
     #[serde(skip)]
     pub specs: Vec<CommitteeSpec>,
+    /// Who committed to other custodians for the next epoch, as long as there is no certificate. They say nothing by which
+    /// denials or bindings are counted until then: what they said before, the next custodians know; what they say after,
+    /// shows that there are others to be counted.
+    #[serde(skip)]
+    pub moving: BTreeSet<NodeId>,
     /// Whether two certificates for the next epoch exist. Nobody picks: custody rests until people have looked.
     pub frozen: bool,
     /// The attempt that all of them attested: the lowest such.
@@ -336,6 +344,11 @@ impl TenantState {
     /// The root that is in use: live, and of several the one with the lowest id.
     pub fn live_root(&self) -> Option<&Root> {
         self.roots.values().find(|root| root.live)
+    }
+
+    /// Whether a custodian is between two committees: bound to the next one, which is not certain yet.
+    pub fn is_moving(&self, node: &NodeId) -> bool {
+        self.roots.values().flat_map(|root| &root.committees).any(|committee| committee.moving.contains(node))
     }
 
     /// Whether `principal` is an admin who may act.

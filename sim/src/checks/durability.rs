@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keymesh_mesh::custody::ceremony::slot_name;
+use keymesh_mesh::custody::slot::Slot;
 use keymesh_wire::body::Body;
 use keymesh_wire::ids::StatementId;
 use keymesh_wire::statement::Checked;
@@ -30,7 +30,7 @@ impl Durability {
         let root = look.model.statement(&word.root.into()).and_then(Checked::body);
         let Some(Body::ProposeRoot(spec)) = root else { return };
         let committee = spec.committees.get(usize::from(word.committee));
-        let slot = slot_name(&word.root, word.committee, word.attempt);
+        let slot = Slot::Made { root: word.root, committee: word.committee, attempt: word.attempt }.to_string();
         for member in committee.into_iter().flat_map(|committee| &committee.members) {
             let Some(place) = place_of(look.model, member).filter(|place| look.is_honest(*place)) else { continue };
             if !self.shares.contains(&(place, slot.clone())) {

@@ -124,7 +124,8 @@ impl Liar {
             expires: part.expires,
         }
         .bytes();
-        let share = &view.shares.get(&(target.root, part.committee))?.share;
+        let held = view.shares.get(&(target.root, part.committee))?;
+        let share = &held.iter().find(|held| held.epoch == part.epoch)?.share;
         let garbled = lie == Lie::GarbledPartials;
         if garbled && draw::chance(&mut self.rng, 500) {
             return Some(SealedPart { sealed: self.random(part.sealed.len() as u64), ..part.clone() });

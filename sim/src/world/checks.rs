@@ -1,5 +1,8 @@
 //! What has to hold of all nodes together.
 
+use keymesh_mesh::custody::slot::Slot;
+use keymesh_wire::body::{SharingAct, SharingRef};
+
 use super::*;
 use crate::checks::agree;
 
@@ -55,19 +58,61 @@ impl World {
 
     /// I8: no node attested a share that is not on its disk, wherever the attestation got to.
     pub fn check_shares(&mut self) {
-        let mut attested = BTreeSet::new();
+        // What each said to hold, and to have erased, by slot. A share of the first epoch lies where its attempt put it.
+        let (mut held, mut erased) = (BTreeSet::new(), BTreeSet::new());
+        let mut attempts: BTreeMap<_, BTreeSet<u32>> = BTreeMap::new();
         for statement in self.watch.statements.values() {
-            if let Some(Body::AttestRoot(said)) = statement.body() {
-                let slot = keymesh_mesh::custody::ceremony::slot_name(&said.root, said.committee, said.attempt);
-                attested.insert((statement.author(), slot));
+            let author = statement.author();
+            match statement.body() {
+                Some(Body::AttestRoot(said)) => {
+                    attempts.entry((author, said.root, said.committee)).or_default().insert(said.attempt);
+                }
+                Some(Body::Sharing(word)) => match word.act {
+                    SharingAct::Hold => drop(held.insert((author, word.sharing))),
+                    SharingAct::Erase => drop(erased.insert((author, word.sharing))),
+                    _ => {}
+                },
+                _ => {}
             }
         }
-        for (author, slot) in attested {
-            let Some(place) = self.place(&author).filter(|place| !self.is_liar(*place)) else { continue };
-            if !self.nodes[place].disk.has_share(&slot) && !self.shareless.contains(&place) {
-                self.violation(format!("I8: n{} attested the share in {slot}, which is not on its disk", place + 1));
+        for (author, root, committee) in attempts.keys() {
+            held.insert((*author, SharingRef { root: *root, committee: *committee, epoch: 0 }));
+        }
+        let slots = |author: &NodeId, of: &SharingRef| -> Vec<String> {
+            let SharingRef { root, committee, epoch } = *of;
+            let attempts = attempts.get(&(*author, root, committee)).into_iter().flatten();
+            match epoch {
+                0 => attempts.map(|attempt| Slot::Made { root, committee, attempt: *attempt }.to_string()).collect(),
+                epoch => vec![Slot::Epoch { root, committee, epoch }.to_string()],
+            }
+        };
+        let mut wrong = Vec::new();
+        // Whoever was away while an epoch came and was closed erases its old share without a word.
+        let is_over = |of: &SharingRef| {
+            held.iter().any(|(_, other): &(NodeId, SharingRef)| {
+                (other.root, other.committee) == (of.root, of.committee) && other.epoch > of.epoch
+            })
+        };
+        for (author, of) in held.iter().filter(|(_, of)| !is_over(of)) {
+            let Some(place) = self.place(author).filter(|place| !self.is_liar(*place)) else { continue };
+            if erased.contains(&(*author, *of)) || self.shareless.contains(&place) {
+                continue;
+            }
+            for slot in slots(author, of).iter().filter(|slot| !self.nodes[place].disk.has_share(slot)) {
+                wrong.push(format!("I8: n{} attested the share in {slot}, which is not on its disk", place + 1));
             }
         }
+        for (author, of) in &erased {
+            let Some(place) = self.place(author).filter(|place| !self.is_liar(*place)) else { continue };
+            // What came back with an older disk is erased when the node has seen what it said.
+            if self.shareless.contains(&place) {
+                continue;
+            }
+            for slot in slots(author, of).iter().filter(|slot| self.nodes[place].disk.has_share(slot)) {
+                wrong.push(format!("I10: n{} said to have erased the share in {slot}, which is on its disk", place + 1));
+            }
+        }
+        wrong.into_iter().for_each(|wrong| self.violation(wrong));
     }
 
     /// Whether all honest nodes that hold a document hold the same of it, ciphertexts included, and all of them run.

@@ -2,6 +2,8 @@
 
 use keymesh_mesh::replica::Write;
 
+use keymesh_mesh::custody::slot::Slot;
+
 use super::*;
 use crate::people::Creation;
 
@@ -54,7 +56,7 @@ impl World {
             Write::Audit(record) => self.search(node, "records", &record.to_payload()),
             Write::Share { slot, share } => {
                 let share = share.expose_secret();
-                let Some(scalar) = share.last_chunk::<32>() else {
+                let Some(scalar) = secret_in(slot, share) else {
                     return self.violation(format!("n{} writes a share of {} bytes", node + 1, share.len()));
                 };
                 let name = format!("n{}'s share in {slot}", node + 1);
@@ -65,7 +67,7 @@ impl World {
                     self.violation(format!("I1: n{} writes into {slot} {found}", node + 1));
                 }
             }
-            Write::EraseBlob { .. } => {}
+            Write::EraseBlob { .. } | Write::EraseShare { .. } => {}
         }
     }
 
@@ -75,7 +77,7 @@ impl World {
             .iter()
             .filter_map(|write| match write {
                 Write::EraseBlob { document, hash } => Some((*document, *hash)),
-                Write::Statement { .. } | Write::Blob { .. } | Write::Share { .. } | Write::Audit(_) => None,
+                _ => None,
             })
             .collect();
         if gone.is_empty() {
@@ -102,7 +104,7 @@ impl World {
                     }
                     self.violation(format!("I10: n{} takes {hash} in again, which it destroyed", node + 1));
                 }
-                Write::Blob { .. } | Write::Statement { .. } | Write::Share { .. } | Write::Audit(_) => {}
+                _ => {}
             }
         }
     }
@@ -150,5 +152,14 @@ impl World {
         if let Some(found) = self.canaries.find(printed.as_bytes()) {
             self.violation(format!("I10: n{} printed shows {found}", node + 1));
         }
+    }
+}
+
+/// The scalar in what a slot holds: a share ends with it; a one-time key has it before its proof of two scalars, each with
+/// two bytes before it.
+fn secret_in<'a>(slot: &str, exposed: &'a [u8]) -> Option<&'a [u8; 32]> {
+    match slot.parse().ok()? {
+        Slot::Key(_) => exposed.get(..exposed.len().checked_sub(2 * 34)?)?.last_chunk(),
+        Slot::Made { .. } | Slot::Epoch { .. } => exposed.last_chunk(),
     }
 }

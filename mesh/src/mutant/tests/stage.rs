@@ -14,7 +14,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
 
-use crate::custody::ceremony::slot_name;
+use crate::custody::slot::Slot;
 use crate::replica::{Replica, ReplicaConfig, Stored};
 use crate::state::tests::story::*;
 
@@ -189,7 +189,7 @@ impl Stage {
         let said = self.mesh.statements().iter().chain(self.tenant.statements());
         let place = CUSTODIANS.iter().position(|custodian| *custodian == name);
         let share = place.map(|place| {
-            let slot = slot_name(&self.root, 0, 0);
+            let slot = Slot::Made { root: self.root, committee: 0, attempt: 0 }.to_string();
             (slot, SecretBytes::from_vec(self.shares[place].expose().to_vec()))
         });
         let stored = Stored {

@@ -68,6 +68,8 @@ impl TenantState {
                     since: None,
                     holders: BTreeSet::new(),
                     past: Vec::new(),
+                    before: None,
+                    moving: BTreeSet::new(),
                     specs: vec![spec.clone()],
                     frozen: false,
                     attempt: None,
@@ -135,8 +137,9 @@ impl TenantState {
                 };
                 committee.holders.retain(|node| chain.spec.members.contains(node));
                 (committee.epoch, committee.since, committee.frozen) = (chain.epoch, chain.since, chain.frozen);
-                (committee.past, committee.specs) = (chain.past, chain.specs);
+                (committee.past, committee.specs, committee.before) = (chain.past, chain.specs, chain.before);
                 (committee.spec, committee.public) = (chain.spec, Some(chain.public));
+                committee.moving = chain.moving;
             }
         }
     }

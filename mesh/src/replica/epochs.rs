@@ -1,0 +1,351 @@
+//! Refresh and reshare: what this node says in the making of an epoch, and the moves of its own shares.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use keymesh_custody::{KeyShare, Ristretto, RootPublic};
+use keymesh_wire::body::{Body, SharingAct, SharingRef, SharingWord};
+use keymesh_wire::ids::{DocumentId, RootId, StatementId};
+use keymesh_wire::secret::SecretBytes;
+use keymesh_wire::time::Now;
+use rand_core::CryptoRng;
+
+use super::Replica;
+use super::step::{Effect, Step, Write};
+use crate::custody::change::{Act, Changing, Scene};
+use crate::custody::slot::Slot;
+use crate::mutant::{self, Mutant};
+use crate::spread::Holdings;
+use crate::state::sharing::{Words, ready_quorum};
+use crate::state::tenant::RootCommittee;
+use crate::state::{Document, TenantState};
+use crate::view::HeldShare;
+
+impl Replica {
+    /// Takes part in changes of sharing that are open, takes shares of epochs that are agreed upon, and erases those of
+    /// epochs that are over.
+    pub(super) fn make_epochs(
+        &mut self,
+        id: DocumentId,
+        tenant: &TenantState,
+        now: Now,
+        rng: &mut impl CryptoRng,
+        step: &mut Step,
+    ) {
+        let acts = self.epoch_acts(id, tenant, now, rng);
+        for (sharing, act) in acts {
+            match act {
+                Act::Say(act) => self.say_of_epoch(id, sharing, act, now, rng, step),
+                Act::KeepKey(change, secret) => {
+                    let slot = Slot::Key(change);
+                    let share = SecretBytes::from_slice(&mut secret.expose());
+                    self.keys.insert(change, Arc::new(secret));
+                    step.batch.writes.push(Write::Share { slot: slot.to_string(), share });
+                }
+                Act::Warn(what) => step.effects.push(Effect::Warn(what)),
+            }
+        }
+        for root in tenant.roots.values().filter(|root| root.live) {
+            for (place, committee) in (0u8..).zip(&root.committees) {
+                if !committee.frozen {
+                    self.take_share(id, tenant, root.id, place, committee, now, rng, step);
+                    self.erase_shares(id, root.id, place, committee, now, rng, step);
+                }
+            }
+        }
+    }
+
+    fn say_of_epoch(
+        &mut self,
+        document: DocumentId,
+        sharing: SharingRef,
+        act: SharingAct,
+        now: Now,
+        rng: &mut impl CryptoRng,
+        step: &mut Step,
+    ) {
+        let is_vote = matches!(act, SharingAct::Prepare { .. } | SharingAct::Commit { .. });
+        let before = step.batch.writes.len();
+        self.author(document, &Body::Sharing(SharingWord { sharing, act }), now, rng, step);
+        if is_vote && mutant::is(Mutant::VoteNotDurable) {
+            self.late.put_off(&mut step.batch.writes, before);
+        }
+    }
+
+    /// What there is to do for the next epoch of each committee.
+    fn epoch_acts(
+        &mut self,
+        id: DocumentId,
+        tenant: &TenantState,
+        now: Now,
+        rng: &mut impl CryptoRng,
+    ) -> Vec<(SharingRef, Act)> {
+        let Some(document) = self.library.document(&id) else { return Vec::new() };
+        let mut acts = Vec::new();
+        let mut under_way = BTreeSet::new();
+        let words = Words::of(document.graph());
+        for (sharing, said) in &words {
+            let root = tenant.roots.get(&sharing.root).filter(|root| root.live);
+            let Some(committee) = root.and_then(|root| root.committees.get(usize::from(sharing.committee))) else {
+                continue;
+            };
+            if committee.frozen || Some(sharing.epoch) != committee.epoch.checked_add(1) {
+                continue;
+            }
+            let open = proposals_in_effect(document, tenant, said);
+            let votes = said.agreement(&committee.spec);
+            let is_recipient = |change: &StatementId| {
+                said.recipients(change, &committee.spec).is_some_and(|spec| spec.members.contains(&self.me))
+            };
+            let concerned = committee.spec.members.contains(&self.me) || said.changes.keys().any(is_recipient);
+            // What was prepared goes on even if its proposal lost its authority meanwhile: some may be bound to it.
+            if !concerned || (open.is_empty() && votes.highest_prepared().is_none()) {
+                continue;
+            }
+            let changing = match self.changes.entry(*sharing) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(empty) => {
+                    let public = committee.public.as_deref().and_then(|public| RootPublic::from_bytes(public).ok());
+                    let Some(old) = public else { continue };
+                    empty.insert(Changing::begin(old, now.boot))
+                }
+            };
+            let held = held_share(&self.shares, sharing.root, sharing.committee, committee);
+            let scene = Scene {
+                mesh: self.config.mesh,
+                tenant: tenant.tenant,
+                me: self.me,
+                sharing: *sharing,
+                before: &committee.spec,
+                words: said,
+                open: &open,
+                share: held.as_ref().map(|held| &held.share),
+                secrets: &self.keys,
+            };
+            acts.extend(changing.act(&scene, now.boot, rng).into_iter().map(|act| (*sharing, act)));
+            under_way.insert(*sharing);
+        }
+        // What is neither under way nor still to be taken has nothing to wake up for.
+        self.changes.retain(|of, _| {
+            let committee = tenant.roots.get(&of.root).and_then(|root| root.committees.get(usize::from(of.committee)));
+            committee.is_none_or(|committee| of.epoch <= committee.epoch) || under_way.contains(of)
+        });
+        acts
+    }
+
+    /// This node's share of the current epoch, if it has a part in it and has not taken it yet.
+    #[expect(clippy::too_many_arguments, reason = "a committee with where it belongs, and the step's context")]
+    fn take_share(
+        &mut self,
+        id: DocumentId,
+        tenant: &TenantState,
+        root: RootId,
+        place: u8,
+        committee: &RootCommittee,
+        now: Now,
+        rng: &mut impl CryptoRng,
+        step: &mut Step,
+    ) {
+        let sharing = SharingRef { root, committee: place, epoch: committee.epoch };
+        let is_member = committee.spec.members.contains(&self.me);
+        if committee.epoch > 0 && is_member && !committee.holders.contains(&self.me) {
+            let slot = Slot::Epoch { root, committee: place, epoch: committee.epoch };
+            if !self.shares.contains_key(&slot) && !self.lacking.contains(&sharing) {
+                match self.open_share(id, tenant, sharing, committee, now, rng) {
+                    Ok(share) => {
+                        let exposed = SecretBytes::from_slice(&mut share.expose());
+                        self.shares.insert(slot, Arc::new(HeldShare { share, epoch: committee.epoch }));
+                        step.batch.writes.push(Write::Share { slot: slot.to_string(), share: exposed });
+                        self.view_changed = true;
+                    }
+                    Err(why) => {
+                        self.lacking.insert(sharing);
+                        let what = format!("no share of epoch {} of {root} for this node: {why}", committee.epoch);
+                        step.effects.push(Effect::Warn(format!("{what}; `keymesh root repair` gives it one")));
+                    }
+                }
+            }
+            if self.shares.contains_key(&slot) {
+                self.say_of_epoch(id, sharing, SharingAct::Hold, now, rng, step);
+            }
+        }
+    }
+
+    fn open_share(
+        &mut self,
+        id: DocumentId,
+        tenant: &TenantState,
+        sharing: SharingRef,
+        committee: &RootCommittee,
+        now: Now,
+        rng: &mut impl CryptoRng,
+    ) -> Result<KeyShare<Ristretto>, String> {
+        let (spec, public) = committee.before.as_ref().ok_or("the epoch before is not known")?;
+        let (mesh, me) = (self.config.mesh, self.me);
+        let document = self.library.document(&id).ok_or("the document is not here")?;
+        let words = Words::of(document.graph());
+        let said = words.get(&sharing).ok_or("nothing was said about it")?;
+        let certified = said.agreement(spec).certified();
+        let transcript = certified.first().and_then(|value| said.transcripts.get(value));
+        let transcript = transcript.ok_or("what was agreed upon is not here")?;
+        let changing = match self.changes.entry(sharing) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(empty) => {
+                let old = RootPublic::from_bytes(public).map_err(|error| error.to_string())?;
+                empty.insert(Changing::begin(old, now.boot))
+            }
+        };
+        let open = BTreeSet::new();
+        let scene = Scene {
+            mesh,
+            tenant: tenant.tenant,
+            me,
+            sharing,
+            before: spec,
+            words: said,
+            open: &open,
+            share: None,
+            secrets: &self.keys,
+        };
+        let share = changing.take(&scene, transcript, rng)?;
+        let public = committee.public.as_deref().and_then(|public| RootPublic::<Ristretto>::from_bytes(public).ok());
+        match public.is_some_and(|public| share.matches(&public)) {
+            true => Ok(share),
+            false => Err("it does not fit what was agreed upon".to_owned()),
+        }
+    }
+
+    /// Erases shares of epochs that are over and keys of changes that are.
+    #[expect(clippy::too_many_arguments, reason = "a committee with where it belongs, and the step's context")]
+    fn erase_shares(
+        &mut self,
+        id: DocumentId,
+        root: RootId,
+        place: u8,
+        committee: &RootCommittee,
+        now: Now,
+        rng: &mut impl CryptoRng,
+        step: &mut Step,
+    ) {
+        if committee.epoch == 0 || committee.holders.len() < ready_quorum(&committee.spec) {
+            return;
+        }
+        // Of earlier epochs, and of attempts at key generation that were lost.
+        let over: Vec<Slot> = self
+            .shares
+            .keys()
+            .filter(|slot| slot.share() == Some((root, place)))
+            .filter(|slot| !matches!(slot, Slot::Epoch { epoch, .. } if *epoch >= committee.epoch))
+            .copied()
+            .collect();
+        for slot in over {
+            self.shares.remove(&slot);
+            self.view_changed = true;
+            if !mutant::is(Mutant::OldShareKept) {
+                step.batch.writes.push(Write::EraseShare { slot: slot.to_string() });
+            }
+        }
+        let mine = committee.past.iter().filter(|past| past.spec.members.contains(&self.me));
+        let silent: Vec<u32> = mine.filter(|past| !past.erased.contains(&self.me)).map(|past| past.epoch).collect();
+        for epoch in silent {
+            let sharing = SharingRef { root, committee: place, epoch };
+            self.say_of_epoch(id, sharing, SharingAct::Erase, now, rng, step);
+        }
+        self.erase_keys(id, root, place, committee, step);
+    }
+
+    /// One-time keys of changes that are over die with them: what was dealt to them can then be read by nobody.
+    fn erase_keys(&mut self, id: DocumentId, root: RootId, place: u8, committee: &RootCommittee, step: &mut Step) {
+        let Some(document) = self.library.document(&id) else { return };
+        let is_member = committee.spec.members.contains(&self.me);
+        let has_share = self.shares.contains_key(&Slot::Epoch { root, committee: place, epoch: committee.epoch });
+        if is_member && !has_share {
+            return;
+        }
+        let over: Vec<StatementId> = self
+            .keys
+            .keys()
+            .filter(|change| {
+                sharing_of(document, change)
+                    .is_some_and(|of| (of.root, of.committee) == (root, place) && of.epoch <= committee.epoch)
+            })
+            .copied()
+            .collect();
+        for change in over {
+            self.keys.remove(&change);
+            step.batch.writes.push(Write::EraseShare { slot: Slot::Key(change).to_string() });
+        }
+        self.changes.retain(|of, _| (of.root, of.committee) != (root, place) || of.epoch > committee.epoch);
+        self.lacking.retain(|of| (of.root, of.committee) != (root, place) || of.epoch >= committee.epoch);
+    }
+
+    /// Goes on with changes whose time has come.
+    pub(super) fn tick_epochs(&mut self, now: Now, rng: &mut impl CryptoRng, step: &mut Step) {
+        let due: BTreeSet<RootId> =
+            self.changes.iter().filter(|(_, changing)| changing.is_due(now.boot)).map(|(of, _)| of.root).collect();
+        if due.is_empty() {
+            return;
+        }
+        for id in self.library.documents() {
+            let Some(state) = self.library.document(&id).map(|document| document.state().clone()) else { continue };
+            if let crate::state::DocumentState::Tenant(tenant) = &*state
+                && tenant.roots.keys().any(|root| due.contains(root))
+            {
+                self.make_epochs(id, tenant, now, rng, step);
+            }
+        }
+    }
+
+    /// The shares to decide with: of every epoch that is in use.
+    pub(super) fn shares_in_use(&self) -> BTreeMap<(RootId, u8), Vec<Arc<HeldShare>>> {
+        let mut shares: BTreeMap<(RootId, u8), Vec<Arc<HeldShare>>> = BTreeMap::new();
+        for view in self.tenants.values() {
+            for root in view.tenant().roots.values() {
+                for (place, committee) in (0u8..).zip(&root.committees) {
+                    let mut held: Vec<_> = committee
+                        .sharings()
+                        .filter_map(|(epoch, ..)| self.shares.get(&slot_of(root.id, place, committee, epoch)?))
+                        .cloned()
+                        .collect();
+                    if !held.is_empty() {
+                        held.sort_by_key(|held| held.epoch);
+                        shares.insert((root.id, place), held);
+                    }
+                }
+            }
+        }
+        shares
+    }
+}
+
+/// In which slot the share of an epoch lies.
+fn slot_of(root: RootId, place: u8, committee: &RootCommittee, epoch: u32) -> Option<Slot> {
+    Some(match epoch {
+        0 => Slot::Made { root, committee: place, attempt: committee.attempt? },
+        epoch => Slot::Epoch { root, committee: place, epoch },
+    })
+}
+
+fn held_share(
+    shares: &BTreeMap<Slot, Arc<HeldShare>>,
+    root: RootId,
+    place: u8,
+    committee: &RootCommittee,
+) -> Option<Arc<HeldShare>> {
+    shares.get(&slot_of(root, place, committee, committee.epoch)?).cloned()
+}
+
+/// Proposals with a right to be, and with the endorsements they need.
+fn proposals_in_effect(document: &Document, tenant: &TenantState, said: &Words<'_>) -> BTreeSet<StatementId> {
+    let waits = |id: &StatementId| tenant.pending.iter().any(|pending| pending.statement == *id);
+    said.changes.keys().filter(|id| !document.is_invalid(id) && !waits(id)).copied().collect()
+}
+
+fn sharing_of(document: &Document, change: &StatementId) -> Option<SharingRef> {
+    match document.graph().get(change)?.body()? {
+        Body::RefreshShares(sharing) => Some(*sharing),
+        Body::ReshareRoot(change) => Some(change.sharing),
+        _ => None,
+    }
+}

@@ -1,0 +1,141 @@
+//! Changes of sharing between real cores: refresh and reshare, with custodians away, crashing, lying, cut apart.
+
+use keymesh_mesh::custody::slot::Slot;
+use keymesh_sim::agents::{Agent, Instance};
+use keymesh_sim::ground::Ground;
+use keymesh_sim::world::Plan;
+use keymesh_wire::body::{Body, CommitteeSpec, Reshare, SharingRef};
+use keymesh_wire::ids::{KeyId, RootId};
+
+/// A root of 3 of 5 with f = 1, a key under it and an agent that may have it.
+struct Vault {
+    ground: Ground,
+    root: RootId,
+    agent: Agent,
+    key: KeyId,
+    data: [u8; 32],
+}
+
+impl Vault {
+    fn new(seed: u64, nodes: usize) -> Self {
+        let mut ground = Ground::new(seed, Plan::calm(nodes));
+        let root = ground.propose_root(&[0, 1, 2, 3, 4], 3, 1);
+        ground.await_root(root);
+        ground.furnish();
+        let keyring = ground.quorum_keyring(0, "vault");
+        let (key, data) = ground.key(0, keyring, "seal");
+        let agent = Agent::new(Instance::A1, &mut ground.world.rng);
+        assert!(ground.world.enrol_now(0, ground.tenant, &agent, &ground.launcher));
+        assert!(ground.settle());
+        Self { ground, root, agent, key, data }
+    }
+
+    /// Whether the agent gets its key blindly through a node.
+    fn opens(&mut self, node: usize) -> bool {
+        let world = &mut self.ground.world;
+        let question = self.agent.asks(self.ground.tenant, self.key, world.at(), &mut world.rng);
+        let handle = world.ask(node, &question);
+        world.run(1_000);
+        world.open(node, &question, None, handle, 64).as_deref() == Ok(&self.data[..])
+    }
+
+    fn comes_right(mut self) {
+        self.ground.finish();
+        assert_eq!(self.ground.world.violations(), [] as [String; 0]);
+    }
+}
+
+fn next(ground: &Ground, root: RootId) -> SharingRef {
+    SharingRef { root, committee: 0, epoch: ground.state(0).roots[&root].committees[0].epoch + 1 }
+}
+
+fn refresh(ground: &mut Ground, root: RootId) -> SharingRef {
+    let sharing = next(ground, root);
+    ground.admin_says(0, &Body::RefreshShares(sharing));
+    sharing
+}
+
+fn reshare(ground: &mut Ground, root: RootId, members: &[usize], threshold: u8, faults: u8) -> SharingRef {
+    let sharing = next(ground, root);
+    let members = members.iter().map(|node| ground.world.node(*node).id()).collect();
+    let spec = CommitteeSpec { members, threshold, faults };
+    ground.admins_say(0, &Body::ReshareRoot(Reshare { sharing, spec }));
+    sharing
+}
+
+/// Whether every one of these nodes sees the epoch as made, with all its members holding their shares and no earlier one
+/// open.
+fn is_made(ground: &Ground, sharing: SharingRef, at: &[usize]) -> bool {
+    at.iter().all(|node| {
+        let Some(state) = ground.world.tenant(*node, ground.tenant) else { return false };
+        let committee = &state.roots[&sharing.root].committees[0];
+        let all = committee.holders.len() == committee.spec.members.len();
+        committee.epoch == sharing.epoch && all && committee.past.is_empty() && !committee.frozen
+    })
+}
+
+fn await_epoch(ground: &mut Ground, sharing: SharingRef, within: u64, at: &[usize]) -> u64 {
+    let begun = ground.world.at();
+    for _ in 0..within / 50 {
+        ground.world.run(50);
+        if is_made(ground, sharing, at) {
+            return ground.world.at() - begun;
+        }
+    }
+    let committee = &ground.state(at[0]).roots[&sharing.root].committees[0];
+    panic!("no epoch {} within {within} ms: {committee:?}", sharing.epoch);
+}
+
+fn public(ground: &Ground, root: RootId) -> keymesh_custody::RootPublic<keymesh_custody::Ristretto> {
+    let public = ground.state(0).roots[&root].committees[0].public.clone().expect("live");
+    keymesh_custody::RootPublic::from_bytes(&public).expect("readable")
+}
+
+#[test]
+fn a_refresh_gives_everybody_a_new_share_of_the_same_root_and_erases_the_old_ones() {
+    let mut vault = Vault::new(1, 5);
+    let root = vault.root;
+    let before = public(&vault.ground, root);
+    for epoch in 1..=3 {
+        let sharing = refresh(&mut vault.ground, root);
+        assert_eq!(sharing.epoch, epoch);
+        let took = await_epoch(&mut vault.ground, sharing, 20_000, &[0, 1, 2, 3, 4]);
+        assert!(took < 2_500, "without faults one ballot is enough: {took} ms");
+        let after = public(&vault.ground, root);
+        assert_eq!(after.group_key(), before.group_key());
+        assert_ne!(after.hash(), before.hash());
+        for node in 0..5 {
+            let slots: Vec<&str> = vault.ground.world.node(node).disk.slots().collect();
+            assert_eq!(slots, [Slot::Epoch { root, committee: 0, epoch }.to_string()], "one share, and no key is left");
+        }
+        assert!(vault.opens(1));
+    }
+    vault.comes_right();
+}
+
+#[test]
+fn a_reshare_moves_the_root_to_other_custodians_while_some_old_ones_are_away() {
+    let mut vault = Vault::new(2, 9);
+    let root = vault.root;
+    let group = public(&vault.ground, root);
+    let sharing = reshare(&mut vault.ground, root, &[3, 4, 5, 6, 7, 8], 4, 1);
+    await_epoch(&mut vault.ground, sharing, 30_000, &[0, 3, 4, 5, 6, 7, 8]);
+    let after = public(&vault.ground, root);
+    assert_eq!((after.group_key(), after.threshold().t(), after.threshold().n()), (group.group_key(), 4, 6));
+    for node in [0, 1, 2] {
+        assert_eq!(vault.ground.world.node(node).disk.slots().count(), 0, "n{} holds nothing any more", node + 1);
+    }
+    assert!(vault.opens(0), "a node without a share relays");
+    vault.ground.world.cut(&[0, 1, 2]);
+    vault.ground.world.run(4_000);
+    assert!(vault.opens(4), "the old custodians are not needed");
+    vault.ground.world.heal();
+    // One of the six is away: q = 4 of 6 with f = 1 agree, and 5 recipients are enough.
+    vault.ground.world.crash(8);
+    let sharing = reshare(&mut vault.ground, root, &[0, 1, 2, 3, 4], 3, 1);
+    await_epoch(&mut vault.ground, sharing, 60_000, &[0, 1, 2, 3, 4]);
+    vault.ground.world.start(8);
+    assert!(vault.ground.settle());
+    assert!(vault.opens(8));
+    vault.comes_right();
+}
