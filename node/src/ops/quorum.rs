@@ -14,6 +14,7 @@ use keymesh_mesh::custody::partial::{PartialGrant, decide_quorum};
 use keymesh_mesh::view::{TenantView, View};
 use keymesh_wire::api::{AuditRef, QuorumReleased, SealedPartial};
 use keymesh_wire::audit::AuditRecord;
+use keymesh_wire::body::CommitteeSpec;
 use keymesh_wire::envelope::Verified;
 use keymesh_wire::error::{Code, WireError};
 use keymesh_wire::ids::{NodeId, VersionId};
@@ -31,11 +32,48 @@ const MOST_GRACE: Duration = Duration::from_millis(200);
 /// Larger than any sealed partial, so that a custodian cannot swell the answer beyond what an agent takes.
 const MOST_SEALED: usize = 1024;
 
-/// One committee and what came of it.
+/// One committee: its sharings of which shares may be in use, the current one last.
 struct Committee {
+    sharings: Vec<Sharing>,
+}
+
+/// One sharing and what came of it. Parts of two epochs do not add up.
+struct Sharing {
+    epoch: u32,
+    public: Vec<u8>,
     members: BTreeSet<NodeId>,
     threshold: usize,
     parts: BTreeMap<NodeId, SealedPart>,
+}
+
+impl Sharing {
+    fn is_enough(&self) -> bool {
+        self.parts.len() >= self.threshold
+    }
+}
+
+impl Committee {
+    fn is_enough(&self) -> bool {
+        self.sharings.iter().any(Sharing::is_enough)
+    }
+
+    fn put(&mut self, from: NodeId, part: SealedPart) {
+        let sharing = self.sharings.iter_mut().find(|s| s.epoch == part.epoch && s.members.contains(&from));
+        if let Some(sharing) = sharing {
+            sharing.parts.entry(from).or_insert(part);
+        }
+    }
+
+    /// Of the sharing that is nearest to enough by `count`: how many, and how many it takes.
+    fn nearest(&self, count: impl Fn(&Sharing) -> usize) -> (usize, usize) {
+        let counts = self.sharings.iter().map(|sharing| (count(sharing), sharing.threshold));
+        counts.min_by_key(|(count, threshold)| threshold.saturating_sub(*count)).unwrap_or((0, 1))
+    }
+
+    /// Whether a custodian may have more to send.
+    fn waits_for(&self, from: &NodeId) -> bool {
+        self.sharings.iter().any(|sharing| sharing.members.contains(from) && !sharing.parts.contains_key(from))
+    }
 }
 
 impl Node {
@@ -94,9 +132,9 @@ impl Node {
             self.audit.record(&refused).await?;
             self.metrics.refusals.fetch_add(1, Ordering::Relaxed);
         }
-        let partials = answered?;
+        let (committees, partials) = answered?;
         self.metrics.quorum_releases.fetch_add(1, Ordering::Relaxed);
-        Ok(QuorumReleased { partials, ..answer })
+        Ok(QuorumReleased { committees, partials, ..answer })
     }
 
     async fn gather(
@@ -106,11 +144,12 @@ impl Node {
         envelope: Vec<u8>,
         mine: Option<(PartialGrant, AuditRecord)>,
         mut committees: Vec<Committee>,
-    ) -> Result<Vec<SealedPartial>, WireError> {
+    ) -> Result<(Vec<Vec<u8>>, Vec<SealedPartial>), WireError> {
         let started = Instant::now();
         let deadline = started + PATIENCE;
         let mut gathering = Gathering::start(self, request.request);
-        let members: BTreeSet<NodeId> = committees.iter().flat_map(|c| c.members.iter().copied()).collect();
+        let members: BTreeSet<NodeId> = 
+            committees.iter().flat_map(|c| &c.sharings).flat_map(|s| s.members.iter().copied()).collect();
         gathering.ask(&members, &CustodyMessage::QuorumAsk(envelope));
         let me = view.me;
         let own = async {
@@ -142,13 +181,10 @@ impl Node {
                         waits.remove(&from);
                     }
                     Verdict::Partial(part) => {
-                        let place = usize::from(part.committee);
-                        if let Some(committee) = committees.get_mut(place).filter(|c| c.members.contains(&from)) {
-                            committee.parts.entry(from).or_insert(part);
+                        if let Some(committee) = committees.get_mut(usize::from(part.committee)) {
+                            committee.put(from, part);
                         }
-                        let missing =
-                            committees.iter().any(|c| c.members.contains(&from) && !c.parts.contains_key(&from));
-                        if !missing {
+                        if !committees.iter().any(|committee| committee.waits_for(&from)) {
                             waits.remove(&from);
                         }
                     }
@@ -159,22 +195,22 @@ impl Node {
                     Verdict::Voted => {}
                 }
             }
-            let enough = committees.iter().all(|committee| committee.parts.len() >= committee.threshold);
+            let enough = committees.iter().all(Committee::is_enough);
             if enough && until == deadline {
                 until = deadline.min(Instant::now() + started.elapsed().clamp(GRACE, MOST_GRACE));
             }
-            let may_give = |committee: &Committee| {
+            let may_give = |sharing: &Sharing| {
                 let open = |member: &&NodeId| {
-                    waits.contains(member) || committee.parts.contains_key(member) || (**member == me && !own_done)
+                    waits.contains(member) || sharing.parts.contains_key(member) || (**member == me && !own_done)
                 };
-                committee.members.iter().filter(open).count()
+                sharing.members.iter().filter(open).count()
             };
-            hopeful = committees.iter().map(|committee| (may_give(committee), committee.threshold)).collect();
+            hopeful = committees.iter().map(|committee| committee.nearest(may_give)).collect();
             if hopeful.iter().any(|(may_give, threshold)| may_give < threshold) {
                 break;
             }
         }
-        if committees.iter().any(|committee| committee.parts.len() < committee.threshold) {
+        if !committees.iter().all(Committee::is_enough) {
             let codes: Vec<_> = refusals.into_values().collect();
             let error = telling(&codes);
             if error.code != Code::QuorumUnavailable {
@@ -183,12 +219,15 @@ impl Node {
             // Where one committee cannot come to enough any more, the others were not waited for.
             let mut short = short_of("partials needed", &hopeful);
             if short.is_empty() {
-                let gave = committees.iter().map(|committee| (committee.parts.len(), committee.threshold));
+                let gave = committees.iter().map(|committee| committee.nearest(|sharing| sharing.parts.len()));
                 short = short_of("partials needed", &gave.collect::<Vec<_>>());
             }
             return Err(WireError::new(error.code, format!("too few custodians could answer in time: {short}")));
         }
-        Ok(committees.into_iter().flat_map(|committee| committee.parts).map(sealed).collect())
+        let newest = |committee: Committee| committee.sharings.into_iter().rev().find(Sharing::is_enough);
+        let chosen: Vec<Sharing> = committees.into_iter().filter_map(newest).collect();
+        let publics = chosen.iter().map(|sharing| sharing.public.clone()).collect();
+        Ok((publics, chosen.into_iter().flat_map(|sharing| sharing.parts).map(sealed).collect()))
     }
 }
 
@@ -217,19 +256,26 @@ fn frame(
     let version = version.ok_or_else(not_yet)?;
     let wrapped = key.versions.iter().find(|known| known.wrapped.version == version).ok_or_else(not_yet)?;
     let capsule = tenant.blobs.get(&wrapped.wrapped.ciphertext).ok_or_else(not_yet)?;
-    let publics: Option<Vec<Vec<u8>>> = root.committees.iter().map(|committee| committee.public.clone()).collect();
-    let committees = root.committees.iter().map(|committee| Committee {
-        members: committee.spec.members.iter().copied().collect(),
-        threshold: usize::from(committee.spec.threshold),
+    let sharing = |(epoch, spec, public): (u32, &CommitteeSpec, &[u8])| Sharing {
+        epoch,
+        public: public.to_vec(),
+        members: spec.members.iter().copied().collect(),
+        threshold: usize::from(spec.threshold),
         parts: BTreeMap::new(),
+    };
+    let committees = root.committees.iter().map(|committee| {
+        Committee { sharings: committee.sharings().map(sharing).collect() }
     });
+    if !tenant.sharings.contains_key(&keyring.root) {
+        return Err(not_yet());
+    }
     let answer = QuorumReleased {
         key: request.key,
         version,
         keyring: key.keyring,
         root: keyring.root,
         capsule: capsule.to_vec(),
-        committees: publics.ok_or_else(not_yet)?,
+        committees: Vec::new(),
         partials: Vec::new(),
     };
     Ok((answer, committees.collect()))

@@ -233,6 +233,7 @@ fn write(disk: &Disk, node: &Node, writes: Vec<Write>) -> Result<(), DiskError> 
             }
             Write::Blob { document, hash, bytes } => blobs.entry(document).or_default().push((hash, bytes)),
             Write::EraseBlob { document, hash } => erased.push((document, hash)),
+            Write::EraseShare { slot } => drop(disk.slots.erase(&slot)?),
             Write::Share { slot, share } => disk.slots.put(&slot, &share, &mut super::randomness())?,
             Write::Audit(record) => records.push(record),
         }
