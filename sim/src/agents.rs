@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use data_encoding::BASE64;
 use keymesh_custody::{Capsule, CombineError, Offer, Partial, Ristretto, RootPublic, combine};
 use keymesh_mesh::custody::message::{CustodyMessage, SealedPart, Verdict};
-use keymesh_mesh::view::{Sharing, newest_sufficient};
 use keymesh_mesh::evidence::Evidence;
 use keymesh_mesh::release::ReleaseRequest;
+use keymesh_mesh::view::{Sharing, newest_sufficient};
 use keymesh_wire::body::{EvidenceKind, EvidenceRoot};
 use keymesh_wire::codec;
 use keymesh_wire::envelope::Verified;
@@ -396,9 +396,8 @@ impl World {
             }
         }
         // Parts of two epochs do not add up: of each committee those of the newest that suffice, or of the current one.
-        let have = |committee: u8, epoch: u32| {
-            parts.keys().filter(|(_, of, at)| (*of, *at) == (committee, epoch)).count()
-        };
+        let have =
+            |committee: u8, epoch: u32| parts.keys().filter(|(_, of, at)| (*of, *at) == (committee, epoch)).count();
         let chosen = newest_sufficient(&shown.sharings, have);
         let chosen = chosen.unwrap_or_else(|| shown.sharings.iter().filter_map(|committee| committee.last()).collect());
         let publics: Vec<RootPublic<Ristretto>> = chosen.iter().map(|sharing| sharing.public.clone()).collect();

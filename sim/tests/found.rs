@@ -70,7 +70,8 @@ fn a_root_made_with_a_copy_of_a_custodian_has_its_shares_on_disk() {
     let root = ground.propose_root(&[0, 1, 2, 3], 3, 0);
     ground.world.run(20_000);
     let attempt = ground.state(0).roots[&root].committees[0].attempt.expect("live");
-    let shares = |node: usize| ground.world.node(node).disk.has_share(&Slot::Made { root, committee: 0, attempt }.to_string());
+    let shares =
+        |node: usize| ground.world.node(node).disk.has_share(&Slot::Made { root, committee: 0, attempt }.to_string());
     assert!(shares(twin) && !shares(1), "the copy took part");
     assert_eq!(ground.world.violations(), [] as [String; 0]);
 }

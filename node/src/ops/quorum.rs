@@ -148,7 +148,7 @@ impl Node {
         let started = Instant::now();
         let deadline = started + PATIENCE;
         let mut gathering = Gathering::start(self, request.request);
-        let members: BTreeSet<NodeId> = 
+        let members: BTreeSet<NodeId> =
             committees.iter().flat_map(|c| &c.sharings).flat_map(|s| s.members.iter().copied()).collect();
         gathering.ask(&members, &CustodyMessage::QuorumAsk(envelope));
         let me = view.me;
@@ -263,9 +263,8 @@ fn frame(
         threshold: usize::from(spec.threshold),
         parts: BTreeMap::new(),
     };
-    let committees = root.committees.iter().map(|committee| {
-        Committee { sharings: committee.sharings().map(sharing).collect() }
-    });
+    let committees =
+        root.committees.iter().map(|committee| Committee { sharings: committee.sharings().map(sharing).collect() });
     if !tenant.sharings.contains_key(&keyring.root) {
         return Err(not_yet());
     }

@@ -109,7 +109,8 @@ impl World {
                 continue;
             }
             for slot in slots(author, of).iter().filter(|slot| self.nodes[place].disk.has_share(slot)) {
-                wrong.push(format!("I10: n{} said to have erased the share in {slot}, which is on its disk", place + 1));
+                wrong
+                    .push(format!("I10: n{} said to have erased the share in {slot}, which is on its disk", place + 1));
             }
         }
         wrong.into_iter().for_each(|wrong| self.violation(wrong));
