@@ -1,11 +1,14 @@
 //! A root that needs two committees, against somebody who has all of one of them: every node, disk and key of a provider,
 //! and one share short of the other committee's threshold. Nothing opens (I1).
 
+use std::collections::BTreeSet;
+
 use keymesh_custody::{
     Capsule, CapsuleError, CombineError, KeyShare, Offer, Partial, Ristretto, RootPublic, VerifiedCapsule, combine,
     open_partial,
 };
 use keymesh_mesh::custody::ceremony::parse_slot;
+use keymesh_mesh::custody::message::Verdict;
 use keymesh_mesh::custody::partial::generation_purpose;
 use keymesh_mesh::view::TenantView;
 use keymesh_sim::agents::{Agent, Instance};
@@ -13,7 +16,7 @@ use keymesh_sim::ground::Ground;
 use keymesh_sim::network::Spot;
 use keymesh_sim::world::{Plan, World};
 use keymesh_wire::body::{Body, CommitteeSpec, CustodyClass, RootSpec};
-use keymesh_wire::ids::{BlobHash, KeyId, KeyringId};
+use keymesh_wire::ids::{BlobHash, KeyId, KeyringId, NodeId};
 use keymesh_wire::label::{CapsuleLabel, CapsulePurpose};
 use keymesh_wire::suite::Suite;
 use keymesh_wire::time::Millis;
@@ -195,6 +198,42 @@ fn the_providers_nodes_alone_serve_nothing_and_with_the_customers_they_serve_aga
     ground.world.run(2_000);
     assert!(ground.world.open(0, &question, None, handle, 8).is_ok());
     ground.world.start(CUSTOMER[2]);
+    assert!(ground.settle());
+    ground.finish();
+    assert_eq!(ground.world.violations(), [] as [String; 0]);
+}
+
+#[test]
+fn a_custodian_of_two_committees_gives_each_its_partial() {
+    let mut ground = Ground::new(4, Plan::calm(5));
+    let root = ground.propose_committees(&[(&[0, 1, 2], 2, 0), (&[2, 3, 4], 2, 0)]);
+    ground.await_root(root);
+    ground.furnish();
+    let (_, leased, quorum) = sealed(&mut ground);
+    let agent = Agent::new(Instance::A1, &mut ground.world.rng);
+    assert!(ground.world.enrol_now(1, ground.tenant, &agent, &ground.launcher));
+    // Without its second member each committee is down to the threshold, and n3 is in both.
+    ground.world.crash(1);
+    ground.world.crash(4);
+    ground.world.run(4_000);
+    assert!(ground.world.release_now(0, ground.tenant, &agent, leased).is_ok());
+    let place = |(custodian, verdict): &(NodeId, Verdict)| match verdict {
+        Verdict::Partial(part) => Some((*custodian, part.committee)),
+        Verdict::No(_) | Verdict::Voted => None,
+    };
+    let open = |ground: &mut Ground, partials| {
+        let question = agent.asks(ground.tenant, quorum, ground.world.at(), &mut ground.world.rng);
+        let handle = ground.world.ask(3, &question);
+        ground.world.run(2_000);
+        let given: BTreeSet<_> = ground.world.gathered(handle).iter().filter_map(place).collect();
+        assert_eq!(given.len(), partials);
+        ground.world.open(3, &question, None, handle, partials)
+    };
+    assert!(open(&mut ground, 4).is_ok(), "of n1, n3 twice, and n4");
+    ground.world.crash(2);
+    ground.world.run(4_000);
+    assert!(open(&mut ground, 2).is_err(), "without n3 both committees lack one");
+    [1, 2, 4].iter().for_each(|node| ground.world.start(*node));
     assert!(ground.settle());
     ground.finish();
     assert_eq!(ground.world.violations(), [] as [String; 0]);

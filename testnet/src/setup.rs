@@ -127,24 +127,19 @@ impl Testnet {
         threshold: usize,
     ) -> Result<(String, Duration), TestnetError> {
         let threshold = threshold.to_string();
-        let mut line = vec!["--threshold", &threshold, "--custodians"];
+        let mut line = vec!["root", "create", "--threshold", &threshold, "--custodians"];
         line.extend(custodians);
-        self.make_root(tenant, &line)
+        let proposed = self.act(tenant, &line)?;
+        self.agree_on_root(tenant, &proposed)
     }
 
-    /// As [`Testnet::create_root`], with several committees that are all needed, each as `keymesh root create` reads it.
+    /// Has the other admins endorse a proposed root and waits until it is live. Returns as [`Testnet::create_root`].
     ///
     /// # Errors
     /// [`TestnetError`].
-    pub fn create_root_of(&self, tenant: &Tenant, committees: &[&str]) -> Result<(String, Duration), TestnetError> {
-        self.make_root(tenant, &committees.iter().flat_map(|committee| ["--committee", committee]).collect::<Vec<_>>())
-    }
-
-    fn make_root(&self, tenant: &Tenant, layout: &[&str]) -> Result<(String, Duration), TestnetError> {
-        let line: Vec<&str> = ["root", "create"].into_iter().chain(layout.iter().copied()).collect();
-        let proposed = self.act(tenant, &line)?;
+    pub fn agree_on_root(&self, tenant: &Tenant, proposed: &Json) -> Result<(String, Duration), TestnetError> {
         let root = proposed.text("/root")?;
-        self.endorse_all(&proposed, &tenant.admins[1..])?;
+        self.endorse_all(proposed, &tenant.admins[1..])?;
         let wait = format!("--wait={}s", ROOT.as_secs());
         self.act(tenant, &["root", "status", &wait])?;
         let id: RootId = parsed(&root)?;

@@ -15,7 +15,7 @@ use keymesh_wire::statement::Checked;
 use serde_json::{Value, json};
 
 use super::Scene;
-use super::stage::{EQUAL, Stage, say_refused};
+use super::stage::{EQUAL, Stage, root_line, say_refused};
 use crate::error::{TestnetError, promised};
 use crate::report::{Observed, Step};
 use crate::search::{self, Needle};
@@ -47,6 +47,7 @@ impl Scene for ProviderOnly {
     const ABOUT: &'static str =
         "AND of two committees: all of a provider's nodes, disks and keys open nothing without the customer's";
     const PLACES: &'static [Place] = &PROVIDER_AND_CUSTOMER;
+    const NEEDS: &'static [(&'static str, &'static str)] = &[("cryptsetup", "cryptsetup-bin")];
     const STEPS: &'static [Step<Self>] =
         &[MESH, LAYOUTS, PAST_THE_CLI, ROOT, TRUST_REPORT, KEYS, ALONE, DISKS, ONE_MORE, TWO_MORE, BACK];
 
@@ -110,15 +111,28 @@ const LAYOUTS: Step<ProviderOnly> = Step {
     run: |scene, seen| {
         let mut said = Vec::new();
         for (what, committees, reason) in REFUSED {
-            let mut line = vec!["root", "create"];
-            line.extend(committees.iter().flat_map(|committee| ["--committee", committee]));
-            let error = scene.stage.refused_command(&line)?;
+            let error = scene.stage.refused_command(&root_line(committees))?;
             let message = error["message"].as_str().unwrap_or_default();
             promised!(message.contains(reason), "{what}: refused for another reason: {error}");
             seen.say(format!("{what}:\n  {message}"));
             said.push(json!({ "layout": committees, "error": error }));
         }
         seen.note("refused", said);
+        // Sound, and yet with something to know before it is endorsed: 2 of 3 with f = 1 takes all three votes.
+        let proposed = scene.stage.propose_root(&[COMMITTEES[0], "customer: 2 of c1 c2 c3"])?;
+        let warnings = proposed.list("/warnings")?;
+        let warned = "the loss of customer/hall-1, customer/hall-2 and customer/hall-3 alone stops new instances";
+        promised!(
+            warnings.len() == 1 && warnings[0].as_str().is_some_and(|text| text.starts_with(warned)),
+            "the layout's weakness should be warned about: {}",
+            proposed.value
+        );
+        seen.say(format!("2 of 3 where one may be dishonest, proposed with a warning: {}", warnings[0]));
+        let pending = scene.stage.words(&["pending"])?;
+        let asked = "make a root: 3 of 5 (p1, p2, p3, p4 and p5), f = 1 AND 2 of 3 (c1, c2 and c3), f = 1";
+        promised!(pending.contains(asked), "whoever is asked to endorse it should read `{asked}`:\n{pending}");
+        seen.say(format!("nobody endorses it; admin-2 would be asked to\n  {asked}"));
+        seen.note("warned", proposed.value);
         Ok(())
     },
 };
@@ -201,7 +215,9 @@ const ROOT: Step<ProviderOnly> = Step {
     title: "The root: 3 of the provider's 5 AND 2 of the customer's 3, made by all eight among themselves",
     run: |scene, seen| {
         let (net, tenant) = (&scene.stage.net, scene.stage.tenant()?);
-        let (root, took) = net.create_root_of(tenant, &COMMITTEES)?;
+        let proposed = scene.stage.propose_root(&COMMITTEES)?;
+        promised!(proposed.list("/warnings")?.is_empty(), "this layout needs no warning: {}", proposed.value);
+        let (root, took) = net.agree_on_root(tenant, &proposed)?;
         seen.say(scene.stage.words(&["root", "status"])?);
         seen.say(format!(
             "every custodian attested it within {} ms of the second admin's endorsement",
@@ -258,6 +274,21 @@ const KEYS: Step<ProviderOnly> = Step {
         let records = got["audit"].as_array().map_or(0, Vec::len);
         promised!(records >= 5, "three and two custodians take part in a release, there are {records} records");
         seen.say(format!("released from a leased and from a quorum keyring; {records} custodians recorded the latter"));
+        let (file, agent) = (volume(scene)?, scene.stage.instance()?.agent());
+        agent.json([
+            "volume",
+            "format",
+            "--file",
+            &file,
+            "--key",
+            &scene.vault.1,
+            "--class",
+            "quorum",
+            "--size",
+            "32M",
+        ])?;
+        agent.json(["volume", "unlock", "--file", &file, "--test"])?;
+        seen.say("a LUKS2 volume made with the quorum key opens");
         // The plant: what a thief must not find.
         let told = scene.stage.instance()?.agent_plain().run([
             "key",
@@ -310,6 +341,11 @@ const ALONE: Step<ProviderOnly> = Step {
             "a lease failed otherwise: {refused:?}"
         );
         say_refused(seen, "opening a lease", &refused);
+        let file = volume(scene)?;
+        let opened =
+            scene.stage.instance()?.agent_at(net, &provider, 3).run(["volume", "unlock", "--file", &file, "--test"])?;
+        promised!(!opened.succeeded(), "the volume opened");
+        seen.say("the volume stays shut");
         // What was leased before goes on until its lease ends, and that is soon.
         let disks = &scene.disks.1;
         let ended = net.wait("the lease from before to end", Duration::from_secs(3 * LEASE), || {
@@ -331,8 +367,21 @@ const ALONE: Step<ProviderOnly> = Step {
             "enrolling another instance: {}",
             enrolled.printed().value["error"].as_str().unwrap_or_default()
         ));
-        // Writing needs no custodian: the tenant's people go on.
+        // One committee is enough to make a revocation effective, as nothing opens without it.
         let cli = net.cli_at("admin-1", &provider).with(["--tenant", &scene.stage.tenant()?.id]);
+        cli.json(["instance", "revoke", &stranger.subject, "--reason", "never enrolled"])?;
+        let mut last = Value::Null;
+        net.wait("the revocation to be effective by the provider's committee alone", EQUAL, || {
+            last = cli.json(["revocation", "status"])?.value["revocations"][0].take();
+            Ok(if last["state"] == "effective" { Ok(()) } else { Err(last.to_string()) })
+        })?;
+        let holders = &last["committees"];
+        promised!(holders[1]["witnesses"] == 0 && holders[0]["needed"] == 4, "who holds the revocation: {holders}");
+        seen.say(format!(
+            "a revocation is effective all the same, held by {} of the provider's",
+            holders[0]["witnesses"]
+        ));
+        // Writing needs no custodian: the tenant's people go on.
         let made = cli.json(["key", "create", "payments/vault/made-meanwhile"])?.text("/key")?;
         seen.say(format!("a new key is made all the same, to be opened later: {made}"));
         scene.stage.refused(&provider, &made, "quorum")?;
@@ -409,7 +458,14 @@ const BACK: Step<ProviderOnly> = Step {
         for (key, class) in [(&scene.disks.1, "leased"), (&scene.fresh.1, "leased"), (&scene.vault.1, "quorum")] {
             scene.stage.released(&provider, key, class)?;
         }
-        seen.say("released from all three keyrings");
+        scene.stage.instance()?.agent_at(net, &up, 10).json([
+            "volume",
+            "unlock",
+            "--file",
+            &volume(scene)?,
+            "--test",
+        ])?;
+        seen.say("released from all three keyrings, and the volume opens");
         let late = scene.stage.launch("late", "i-0ccccccccccccccc3")?;
         let votes = late.enrol()?.number("/votes")?;
         seen.say(format!("another instance enrolled with {votes} votes"));
@@ -421,6 +477,11 @@ const BACK: Step<ProviderOnly> = Step {
         Ok(())
     },
 };
+
+/// The image of the volume.
+fn volume(scene: &ProviderOnly) -> Result<String, TestnetError> {
+    Ok(scene.stage.instance()?.dir.join("data.img").to_string_lossy().into_owned())
+}
 
 /// Steals these disks and tries to open the quorum key and both leased keyrings' generations with all that is on them.
 /// None may open. Returns how many shares of each committee there were, and how many it takes.

@@ -11,6 +11,7 @@ use crate::instance::{Instance, Launch};
 use crate::report::Observed;
 use crate::setup::Tenant;
 use crate::testnet::Testnet;
+use crate::tool::Json;
 
 /// How long nodes may take to hold the same.
 pub const EQUAL: Duration = Duration::from_secs(20);
@@ -70,7 +71,7 @@ impl Stage {
     ///
     /// # Errors
     /// [`TestnetError::Command`] if it fails.
-    pub fn act(&self, line: &[&str]) -> Result<crate::tool::Json, TestnetError> {
+    pub fn act(&self, line: &[&str]) -> Result<Json, TestnetError> {
         self.net.act(self.tenant()?, line)
     }
 
@@ -93,6 +94,15 @@ impl Stage {
         let tenant = self.tenant()?;
         let line: Vec<&str> = ["--tenant", &tenant.id].into_iter().chain(line.iter().copied()).collect();
         self.net.words_as(tenant.admins[0], &line)
+    }
+
+    /// Proposes a root of these committees, all needed, each as `keymesh root create` reads it. The other admins have not
+    /// endorsed it yet: see [`Testnet::agree_on_root`].
+    ///
+    /// # Errors
+    /// [`TestnetError::Command`] if it is refused.
+    pub fn propose_root(&self, committees: &[&str]) -> Result<Json, TestnetError> {
+        self.act(&root_line(committees))
     }
 
     /// A keyring in `payments` with a key in it. `lease` is that of a leased keyring, in seconds; without it the keyring is
@@ -172,6 +182,11 @@ impl Stage {
         let text = |field: &str| said[field].as_str().unwrap_or_default().to_owned();
         Ok(Refused { code: text("code"), message: text("error") })
     }
+}
+
+/// The command that proposes a root of these committees.
+pub fn root_line<'c>(committees: &[&'c str]) -> Vec<&'c str> {
+    ["root", "create"].into_iter().chain(committees.iter().flat_map(|committee| ["--committee", committee])).collect()
 }
 
 /// Says what was refused and notes it.
