@@ -164,10 +164,17 @@ fn show(document: &Document, tenant: &TenantState, names: &Names) -> Output {
         for (place, (committee, layout)) in root.committees.iter().zip(&layouts).enumerate() {
             let spec = &committee.spec;
             let attested: Vec<String> = names.list(&committee.attested);
-            let missing: Vec<String> =
-                names.list(spec.members.iter().filter(|member| !committee.attested.contains(*member)));
+            // Attested is what key generation made; who has a share of a later epoch says so by itself.
+            let holders = if committee.public.is_some() { &committee.holders } else { &committee.attested };
+            let missing: Vec<String> = names.list(spec.members.iter().filter(|member| !holders.contains(*member)));
             let state = if committee.conflict {
                 "CONFLICT: custodians saw different outcomes; nobody picks, look at their logs".to_owned()
+            } else if committee.frozen {
+                format!("FROZEN: two certificates for what follows epoch {}; nobody picks", committee.epoch)
+            } else if committee.epoch > 0 && missing.is_empty() {
+                format!("epoch {}, all custodians hold their shares", committee.epoch)
+            } else if committee.epoch > 0 {
+                format!("epoch {}; not said to hold their shares yet: {}", committee.epoch, list_words(&missing))
             } else if missing.is_empty() {
                 "all custodians attested".to_owned()
             } else {
@@ -182,7 +189,7 @@ fn show(document: &Document, tenant: &TenantState, names: &Names) -> Output {
             ));
             committees.push(json!({
                 "members": names.list(&spec.members), "t": spec.threshold, "n": spec.members.len(), "f": spec.faults,
-                "phrase": layout.phrase(), "attested": attested, "missing": missing, "conflict": committee.conflict,
+                "phrase": layout.phrase(), "epoch": committee.epoch, "frozen": committee.frozen, "attested": attested, "missing": missing, "conflict": committee.conflict,
             }));
         }
         roots.push(json!({"root": root.id, "live": root.live, "opens_with": opens, "committees": committees}));

@@ -250,7 +250,12 @@ const TRUST_REPORT: Step<ProviderOnly> = Step {
         }
         let sets = &root["node_sets_that_open"];
         promised!(sets["smallest"] == 5 && sets["count"] == "30", "the sets of nodes are counted wrongly: {sets}");
-        promised!(root["epoch"]["since"].is_u64(), "nothing is said of the shares' age: {}", root["epoch"]);
+        let ages = root["epochs"].as_array().map(Vec::as_slice).unwrap_or_default();
+        promised!(
+            ages.len() == 2 && ages.iter().all(|epoch| epoch["since"].is_u64() && epoch["number"] == 0),
+            "nothing is said of the shares' age: {}",
+            root["epochs"]
+        );
         let never = report.value["people"]["never"].to_string();
         promised!(never.contains("any single admin") && never.contains("operators of the mesh"), "never: {never}");
         seen.say(scene.stage.words(&["tenant", "trust-report", "acme"])?);

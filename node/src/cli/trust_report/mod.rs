@@ -3,6 +3,7 @@
 //! Shows I1 and I6 as they stand. It counts shares and what people signed; it cannot know who shares a building, an
 //! employer or a password, and says so.
 
+mod epochs;
 mod keyrings;
 mod people;
 mod root;
@@ -24,10 +25,10 @@ pub fn report(document: &Document, tenant: &TenantState, names: &Names, now: Wal
     for root in tenant.roots.values() {
         let committees = layout_of(root, tenant, names);
         let state = if root.live { "live" } else { "not live yet: nothing can be sealed to it" };
-        let epoch = root::Epoch::of(document, root);
-        let told = [words(&committees), epoch.words(now), root::SEALED.to_owned()].join("\n");
+        let epochs = epochs::epochs(document, root, tenant, names);
+        let told = [words(&committees), epochs::words(&committees, &epochs, now), root::SEALED.to_owned()].join("\n");
         sections.push(format!("Root {} ({state})\n\n{}", root.id, indent(&told)));
-        roots.push(root::facts(root, &committees, &epoch, now));
+        roots.push(root::facts(root, &committees, &epochs, now));
     }
     if tenant.roots.is_empty() {
         sections.push("No root: the tenant has no keys and nothing can be opened by anybody.".to_owned());

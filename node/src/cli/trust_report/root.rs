@@ -1,11 +1,9 @@
-//! One root: which sets of nodes and providers suffice, which never do, where the shares lie, how sealed and how old.
+//! One root: which sets of nodes and providers suffice, which never do, where the shares lie and how sealed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use keymesh_mesh::state::TenantState;
 use keymesh_mesh::state::tenant::Root;
-use keymesh_mesh::state::{Document, TenantState};
-use keymesh_wire::body::Body;
-use keymesh_wire::ids::NodeId;
 use keymesh_wire::time::Wall;
 use serde_json::{Value, json};
 
@@ -17,7 +15,7 @@ use super::super::names::Names;
 use super::super::output::list_words;
 use super::super::suffice::node_sets;
 use super::super::table::Table;
-use super::super::time::{distance, moment};
+use super::epochs::{self, Epoch};
 use super::indent;
 
 /// How shares are sealed, as far as it is the same everywhere, and what only a node's operator knows.
@@ -30,53 +28,6 @@ its operator.";
 pub fn layout_of(root: &Root, tenant: &TenantState, names: &Names) -> Vec<Committee> {
     let committee = |spec| Committee::of(spec, &tenant.nodes, |node| names.name(node));
     root.committees.iter().map(|held| committee(&held.spec)).collect()
-}
-
-/// Which sharing of a root is in use, and since when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Epoch {
-    number: u32,
-    since: Option<Wall>,
-}
-
-impl Epoch {
-    /// The sharing that key generation made: in use since the last custodian attested it, by the times they signed.
-    pub fn of(document: &Document, root: &Root) -> Self {
-        if !root.live {
-            return Self { number: 0, since: None };
-        }
-        let mut attested: BTreeMap<(usize, NodeId), Wall> = BTreeMap::new();
-        for entry in document.graph().entries() {
-            let statement = &entry.statement;
-            if let Some(Body::AttestRoot(attestation)) = statement.body()
-                && attestation.root == root.id
-            {
-                let place = usize::from(attestation.committee);
-                let counts = root.committees.get(place).is_some_and(|committee| {
-                    committee.attempt == Some(attestation.attempt)
-                        && committee.spec.members.contains(&statement.author())
-                });
-                if counts {
-                    let first = attested.entry((place, statement.author())).or_insert(statement.time());
-                    *first = (*first).min(statement.time());
-                }
-            }
-        }
-        Self { number: 0, since: attested.into_values().max() }
-    }
-
-    /// In words.
-    pub fn words(&self, now: Wall) -> String {
-        match self.since {
-            Some(since) => format!(
-                "The shares are of epoch {}, in use since {} ({}), by the times the custodians signed.",
-                self.number,
-                moment(since),
-                distance(now, since)
-            ),
-            None => "No sharing is in use yet.".to_owned(),
-        }
-    }
 }
 
 /// One root in words.
@@ -275,14 +226,15 @@ pub fn committees(committees: &[Committee]) -> Vec<Value> {
 }
 
 /// A root for programs.
-pub fn facts(root: &Root, layout: &[Committee], epoch: &Epoch, now: Wall) -> Value {
+pub fn facts(root: &Root, layout: &[Committee], epochs: &[Epoch], now: Wall) -> Value {
     let sets = node_sets(layout);
     json!({
         "root": root.id,
         "live": root.live,
         "opens_with": phrase(layout),
         "committees": committees(layout),
-        "epoch": {"number": epoch.number, "since": epoch.since, "age_ms": epoch.since.map(|since| now.distance(since).0)},
+        "epochs": epochs::facts(epochs, now),
+        "providers_that_open_alone_with_older_shares": epochs::open_alone_with_older(layout, epochs),
         "sealing": {"shares": "aes-256-gcm", "under": "a key derived from the node's own", "node_key_guarded_by": null},
         "node_sets_that_open": {
             "rule": layout.iter().map(|c| json!({"any": c.threshold, "of": c.names()})).collect::<Vec<_>>(),
