@@ -16,7 +16,7 @@ use crate::epochs::{
     Change, Complaint, Deal, DealingError, EpochKey, EpochSecret, RedistributeError, Redistributed, TakeError,
     VerifiedDeal, deal, redistribute, take,
 };
-use crate::suite::Suite;
+use crate::suite::{self, Suite};
 use crate::{CombineError, KeyShare, PartialError, Ristretto, RootPublic, Threshold, VerifiedCapsule, combine};
 
 const CONTEXT: &[u8] = b"mesh, root, epoch 2, attempt 1";
@@ -184,6 +184,26 @@ fn epochs_follow_one_another() {
     let shares: Vec<_> = secrets.iter().map(|secret| take(&change, &deals, secret, &mut rng).unwrap()).collect();
     assert_eq!(last.public.group_key(), first.old.public.group_key());
     assert_eq!(opens(&capsule, &last.public, &[&shares[3], &shares[0]]).unwrap(), b"payload");
+}
+
+/// An adversary that moves: t−1 shares of each of two epochs, put together in every way, are not the root.
+#[test]
+fn shares_of_two_epochs_do_not_add_up() {
+    let mut rng = rng(72);
+    let setting = Setting::<Ristretto>::new((3, 5), (3, 5), &[], &mut rng);
+    let (_, new) = setting.run(&setting.deals(&[2, 3, 5], &mut rng), &mut rng);
+    let old = &setting.old.shares;
+    // From which epoch the share of each of three members is: a bit each.
+    for from in 0u8..8 {
+        let members = [1u8, 2, 4];
+        let mut sum = suite::zero::<Ristretto>();
+        for (bit, member) in members.iter().enumerate() {
+            let epoch = if from >> bit & 1 == 1 { &new } else { old };
+            let share = epoch[usize::from(*member) - 1].secret().expose();
+            sum += suite::lagrange_at_zero::<Ristretto>(*member, &members).unwrap() * share;
+        }
+        assert_eq!(sum == setting.old.polynomial[0], from == 0 || from == 7);
+    }
 }
 
 #[test]
