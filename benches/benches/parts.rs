@@ -7,6 +7,7 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use keymesh_agent::system::{randomness, wall};
 use keymesh_benches::fixture::{Fixture, generate};
+use keymesh_custody::epochs::{Change, Deal, EpochSecret, deal, redistribute, take};
 use keymesh_custody::{Capsule, Offer, Ristretto, combine, open_partial, seal};
 use keymesh_mesh::policy::{Action, Policy, PolicyRequest, ScopeHeads, Subject, Target, evaluate_prepared};
 use keymesh_mesh::release::{Decision, Recorded, decide};
@@ -90,6 +91,40 @@ fn custody(c: &mut Criterion) {
     });
 }
 
+/// A refresh of 3 of 5, a member's part of it.
+fn changes(c: &mut Criterion) {
+    let fixture = Fixture::new().expect("a fixture");
+    let secrets: Vec<_> = fixture
+        .public
+        .threshold()
+        .indexes()
+        .map(|place| EpochSecret::<Ristretto>::generate(b"context", place, &mut randomness()))
+        .collect();
+    let keys = || secrets.iter().map(|secret| secret.public().clone());
+    let make = || Change::new(&fixture.public, fixture.public.threshold(), keys(), b"context").expect("a change");
+    let change = make();
+    let dealt: Vec<_> = fixture.shares[..3]
+        .iter()
+        .map(|share| deal(&change, share, &mut randomness()).expect("a deal").to_bytes())
+        .collect();
+    let verify = |bytes: &Vec<u8>| Deal::from_bytes(bytes).expect("a deal").verify(&change).expect("holds");
+    let deals: Vec<_> = dealt.iter().map(verify).collect();
+    c.bench_function("custody/check five epoch keys", |b| b.iter(make));
+    c.bench_function("custody/deal to 3 of 5", |b| {
+        b.iter(|| deal(&change, &fixture.shares[0], &mut randomness()).expect("a deal"));
+    });
+    c.bench_function("custody/decode and verify a deal", |b| b.iter(|| verify(black_box(&dealt[0]))));
+    c.bench_function("custody/check a sub-share", |b| {
+        b.iter(|| deals[0].check(&change, &secrets[0], &mut randomness()).expect("fits"));
+    });
+    c.bench_function("custody/new sharing of three deals", |b| {
+        b.iter(|| redistribute(&change, black_box(&deals)).expect("a sharing"));
+    });
+    c.bench_function("custody/take the new share", |b| {
+        b.iter(|| take(&change, black_box(&deals), &secrets[0], &mut randomness()).expect("a share"));
+    });
+}
+
 fn wire(c: &mut Criterion) {
     let secret = SealingSecret::random(&mut randomness());
     let sealed = sealing::seal_to(&secret.public(), b"info", b"", &[7; 32], &mut randomness());
@@ -138,5 +173,5 @@ fn fold(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(parts, release, policy, custody, wire, fold);
+criterion_group!(parts, release, policy, custody, changes, wire, fold);
 criterion_main!(parts);
