@@ -181,9 +181,19 @@ fn request_id(rng: &mut impl Rng) -> RequestId {
 }
 
 impl World {
-    pub(crate) fn custodians(&self, node: usize, tenant: TenantId) -> Vec<NodeId> {
+    fn custodians(&self, node: usize, tenant: TenantId) -> Vec<NodeId> {
         let root = self.tenant(node, tenant).and_then(|state| state.live_root());
         root.into_iter().flat_map(|root| &root.committees).flat_map(|c| c.spec.members.clone()).collect()
+    }
+
+    /// Who may have shares of the root that guards a key, by what a node shows: of every sharing in use.
+    pub(crate) fn guardians(&self, node: usize, tenant: TenantId, key: &KeyId) -> Vec<NodeId> {
+        let state = self.tenant(node, tenant);
+        let keyring = state.and_then(|state| state.keyrings.get(&state.keys.get(key)?.keyring));
+        let root = state.zip(keyring).and_then(|(state, keyring)| state.roots.get(&keyring.root));
+        let parts = root.into_iter().flat_map(|root| &root.committees);
+        let members = parts.flat_map(|part| part.sharings()).flat_map(|(_, spec, _)| &spec.members);
+        members.copied().collect::<BTreeSet<NodeId>>().into_iter().collect()
     }
 
     /// A ticket of `launcher`, for an agent's key or, without one, for whoever holds the one-time key it names.
@@ -304,7 +314,7 @@ impl World {
     /// An agent has a node carry its question to all custodians.
     pub fn ask(&mut self, node: usize, question: &Question) -> Handle {
         self.plant_as("a one-time secret", question.recipient.expose_secret().expose_secret());
-        let custodians = self.custodians(node, question.tenant);
+        let custodians = self.guardians(node, question.tenant, &question.key);
         let message = CustodyMessage::QuorumAsk(question.signed.bytes().to_vec());
         self.carry(node, question.request, &custodians, &message)
     }

@@ -89,12 +89,14 @@ impl World {
                 let Some(view) = self.nodes[node].view().cloned() else { return };
                 match grant.contribute(&recorded, &view, &mut self.nodes[node].rng) {
                     Ok(parts) => {
+                        let shares: Vec<(u8, u32)> = parts.iter().map(|part| (part.committee, part.epoch)).collect();
+                        let shares = shares.as_slice();
                         self.saw(match purpose {
                             Purpose::Lease { tenant, keyring, issued } => {
-                                Seen::Leased { node, request, issued, lessee: to, tenant, keyring, now }
+                                Seen::Leased { node, request, issued, lessee: to, tenant, keyring, now, shares }
                             }
                             Purpose::Release { agent, tenant, key, issued } => {
-                                Seen::Contributed { node, request, issued, agent, tenant, key, now }
+                                Seen::Contributed { node, request, issued, agent, tenant, key, now, shares }
                             }
                         });
                         parts.into_iter().for_each(|part| self.answer(node, &to, request, Verdict::Partial(part)));

@@ -4,7 +4,7 @@
 //! and one whose line is an empty promise fails `tests/seeds.rs`.
 
 use keymesh_mesh::replica::Input;
-use keymesh_wire::body::Body;
+use keymesh_wire::body::{Body, SharingAct};
 
 macro_rules! kinds {
     ($of:ident, $list:ident, $name:ident, $($variant:ident by $who:literal,)*) => {
@@ -51,9 +51,22 @@ kinds! { Body, STATEMENTS, statement,
     Revoke by "revoke",
     Witness by "custodians",
     Rename by "rename",
-    RefreshShares by "custody",
-    ReshareRoot by "custody",
+    RefreshShares by "refresh",
+    ReshareRoot by "reshare",
     Sharing by "custodians",
+}
+
+kinds! { SharingAct, SHARING_ACTS, sharing_act,
+    OfferKey by "recipients",
+    CallDeals by "leaders",
+    Deal by "holders",
+    Complain by "recipients of bad deals",
+    Propose by "leaders",
+    Prepare by "holders",
+    Ready by "recipients",
+    Commit by "holders",
+    Hold by "recipients",
+    Erase by "holders, when recipients hold",
 }
 
 kinds! { Input, INPUTS, input,

@@ -174,6 +174,8 @@ pub enum Seen<'a> {
         key: KeyId,
         /// Its clocks.
         now: Now,
+        /// With its shares of which committees of the root, by their epochs.
+        shares: &'a [(u8, u32)],
     },
     /// A custodian contributed to a lease.
     Leased {
@@ -191,6 +193,8 @@ pub enum Seen<'a> {
         keyring: KeyringId,
         /// The custodian's clocks.
         now: Now,
+        /// With its shares of which committees of the root, by their epochs.
+        shares: &'a [(u8, u32)],
     },
     /// A node's view holds a lease it did not hold, or one for longer.
     LeaseHeld {

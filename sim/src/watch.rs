@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use keymesh_wire::body::Body;
 use keymesh_wire::ids::StatementId;
 use keymesh_wire::statement::Checked;
 
@@ -64,6 +65,9 @@ impl Watch {
                 Ok(statement) if statement.id() == id => {
                     if let Some(body) = statement.body() {
                         self.coverage.count(format!("statements {}", kinds::statement(body)));
+                        if let Body::Sharing(word) = body {
+                            self.coverage.count(format!("words on epochs {}", kinds::sharing_act(&word.act)));
+                        }
                     }
                     self.statements.insert(id, statement);
                 }

@@ -6,11 +6,11 @@ use std::fmt::Debug;
 
 use keymesh_mesh::materialise::{Field, Materialised};
 use keymesh_mesh::state::DocumentState;
-use keymesh_mesh::state::tenant::{PolicyHead, TenantState};
-use keymesh_wire::body::Named;
-use keymesh_wire::ids::{DocumentId, PrincipalId, StatementId};
+use keymesh_mesh::state::tenant::{PolicyHead, Root, RootCommittee, TenantState};
+use keymesh_wire::body::{CommitteeSpec, Named};
+use keymesh_wire::ids::{DocumentId, PrincipalId, RootId, StatementId};
 
-use crate::model::facts::{Facts, Key, Keyring};
+use crate::model::facts::{Committee, Facts, Key, Keyring};
 use crate::model::story::Set;
 
 /// How many sets of statements are remembered with their digests.
@@ -68,6 +68,7 @@ fn tenant(found: &mut Vec<String>, facts: &Facts, state: &TenantState) {
     differ(found, "evidence roots", &facts.evidence, &state.evidence_roots.keys().copied().collect());
     let live = |facts: &Facts| facts.roots.iter().map(|(id, root)| (*id, root.live)).collect::<BTreeMap<_, _>>();
     differ(found, "roots", &live(facts), &state.roots.iter().map(|(id, root)| (*id, root.live)).collect());
+    differ(found, "sharings", &sharings(facts), &state.roots.iter().map(|(id, root)| (*id, chains(root))).collect());
     let namespaces = state.namespaces.iter().map(|(id, namespace)| (*id, namespace.parent)).collect();
     differ(found, "namespaces", &facts.namespaces, &namespaces);
     let keyrings = state.keyrings.iter().map(|(id, keyring)| {
@@ -89,6 +90,25 @@ fn tenant(found: &mut Vec<String>, facts: &Facts, state: &TenantState) {
     differ(found, "denials", &facts.denials.iter().map(|(id, denial)| (*id, denial.effective)).collect(), &denials);
     let pending = state.pending.iter().map(|pending| pending.statement).collect();
     differ(found, "pending proposals", &facts.waiting, &pending);
+}
+
+/// Of each committee the number of its sharing, who has shares, which earlier ones may be in use, and whether it rests.
+type Sharing = (u32, CommitteeSpec, Vec<u32>, bool);
+
+fn sharings(facts: &Facts) -> BTreeMap<RootId, Vec<Sharing>> {
+    let of = |committee: &Committee| -> Sharing {
+        let past = committee.unclosed.iter().copied().collect();
+        (committee.epoch, committee.spec().clone(), past, committee.frozen)
+    };
+    facts.roots.iter().map(|(id, root)| (*id, root.committees.iter().map(of).collect())).collect()
+}
+
+fn chains(root: &Root) -> Vec<Sharing> {
+    let of = |committee: &RootCommittee| -> Sharing {
+        let past = committee.past.iter().map(|past| past.epoch).collect();
+        (committee.epoch, committee.spec.clone(), past, committee.frozen)
+    };
+    root.committees.iter().map(of).collect()
 }
 
 /// The names of what there is.

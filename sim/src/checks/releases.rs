@@ -86,7 +86,7 @@ impl Releases {
                     self.released(look, &asked, held.flatten(), now, data);
                 }
             }
-            Seen::Contributed { node, request, issued, agent, tenant, key, now } if look.is_honest(node) => {
+            Seen::Contributed { node, request, issued, agent, tenant, key, now, .. } if look.is_honest(node) => {
                 check_custodian(look, node, tenant, issued, now);
                 let wish = Wish { agent, tenant, key, blind: true };
                 if let Verdict::MustNot(reason) = look.model.judge(node, &wish) {
@@ -95,7 +95,7 @@ impl Releases {
                 }
                 self.check_record(look, node, AuditKind::QuorumPartial, request);
             }
-            Seen::Leased { node, request, issued, lessee, tenant, keyring, now } if look.is_honest(node) => {
+            Seen::Leased { node, request, issued, lessee, tenant, keyring, now, .. } if look.is_honest(node) => {
                 check_custodian(look, node, tenant, issued, now);
                 check_lessee(look, node, lessee, tenant, keyring);
                 self.check_record(look, node, AuditKind::LeasePartial, request);

@@ -25,7 +25,7 @@ pub(super) struct Revocations {
     /// From when on a denial is in force for what a root guards.
     since: BTreeMap<(StatementId, RootId), u64>,
     /// Contributions to a request in spite of it.
-    late: BTreeMap<(StatementId, RequestId), BTreeSet<NodeId>>,
+    late: BTreeMap<(StatementId, RequestId), BTreeMap<(u8, u32), BTreeSet<NodeId>>>,
     /// Whose boot clock was tampered with, so that no virtual time can be asked of it.
     stopped: BTreeSet<usize>,
     /// Who may have forgotten what it knew when it asked.
@@ -80,8 +80,8 @@ impl Revocations {
                 let Some(asked) = releases.asked(&handle) else { return };
                 self.released(look, node, asked.wish.agent, asked.wish.tenant, asked.wish.key);
             }
-            Seen::Contributed { node, request, agent, tenant, key, .. } if look.is_honest(node) => {
-                self.contributed(look, node, request, agent, tenant, key);
+            Seen::Contributed { node, request, agent, tenant, key, shares, .. } if look.is_honest(node) => {
+                self.contributed(look, node, request, (agent, tenant, key), shares);
             }
             Seen::Leased { node, lessee, tenant, .. } if look.is_honest(node) => {
                 self.leased(look, node, lessee, tenant);
@@ -152,20 +152,25 @@ impl Revocations {
         look: &mut Look<'_>,
         node: usize,
         request: RequestId,
-        agent: PrincipalId,
-        tenant: TenantId,
-        key: KeyId,
+        (agent, tenant, key): (PrincipalId, TenantId, KeyId),
+        shares: &[(u8, u32)],
     ) {
         let Some(me) = look.model.id(node) else { return };
         for (denial, root, _) in self.against(look, node, agent, tenant.into(), key) {
             let late = self.late.entry((denial, request)).or_default();
-            late.insert(me);
-            let facts = look.model.facts(node, &tenant.into());
+            for share in shares {
+                late.entry(*share).or_default().insert(me);
+            }
+            let facts = look.model.all_facts(&tenant.into());
             let committees = facts.as_ref().and_then(|facts| facts.roots.get(&root)).map(|root| &root.committees);
+            // Partials of one sharing open together.
             let quorum = committees.is_some_and(|committees| {
-                committees.iter().all(|committee| {
-                    let given = committee.members.iter().filter(|member| late.contains(member)).count();
-                    given >= usize::from(committee.threshold)
+                (0u8..).zip(committees).all(|(number, committee)| {
+                    (0u32..).zip(&committee.sharings).any(|(epoch, spec)| {
+                        let given = late.get(&(number, epoch));
+                        let given = spec.members.iter().filter(|member| given.is_some_and(|g| g.contains(*member)));
+                        given.count() >= usize::from(spec.threshold)
+                    })
                 })
             });
             if quorum {

@@ -12,6 +12,7 @@ use keymesh_wire::ids::{
 use keymesh_wire::time::Wall;
 use sha2::{Digest, Sha256};
 
+use super::epochs;
 use super::rights::{Rights, role};
 use super::story::Story;
 
@@ -41,9 +42,39 @@ pub struct Key {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
     /// Its committees.
-    pub committees: Vec<CommitteeSpec>,
+    pub committees: Vec<Committee>,
     /// Whether all members of all of them agree on an outcome.
     pub live: bool,
+}
+
+/// One part of a root and who has shares of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committee {
+    /// The number of the sharing in use.
+    pub epoch: u32,
+    /// The members of all sharings so far, by number.
+    pub sharings: Vec<CommitteeSpec>,
+    /// Earlier sharings of which enough shares for opening may be left.
+    pub unclosed: BTreeSet<u32>,
+    /// Whether the next sharing was agreed upon twice.
+    pub frozen: bool,
+}
+
+impl Committee {
+    /// Who has the shares in use.
+    pub fn spec(&self) -> &CommitteeSpec {
+        &self.sharings[self.epoch as usize]
+    }
+
+    /// The numbers of all sharings of which shares may be in use, the current one last.
+    pub fn in_use(&self) -> impl Iterator<Item = u32> + '_ {
+        self.unclosed.iter().copied().chain([self.epoch])
+    }
+
+    /// The members of those.
+    pub fn specs_in_use(&self) -> impl Iterator<Item = &CommitteeSpec> {
+        self.in_use().map(|epoch| &self.sharings[epoch as usize])
+    }
 }
 
 /// A denial of an agent or an instance.
@@ -380,10 +411,11 @@ impl<'s> Reading<'_, 's> {
     fn roots(&self) -> BTreeMap<RootId, Root> {
         let mut roots = BTreeMap::new();
         let attested = self.counting("attest-root");
+        let words = epochs::Words::of(self.story, self.rights);
         for place in self.counting("propose-root") {
             let Some(Body::ProposeRoot(spec)) = self.story.body(place) else { continue };
             let id = RootId::from(self.story.id(place));
-            let live = (0u8..).zip(&spec.committees).all(|(number, committee)| {
+            let made = |number: u8, committee: &CommitteeSpec| {
                 let mut said: BTreeMap<u32, BTreeMap<NodeId, BTreeSet<_>>> = BTreeMap::new();
                 for place in &attested {
                     let Some(Body::AttestRoot(word)) = self.story.body(*place) else { continue };
@@ -399,14 +431,21 @@ impl<'s> Reading<'_, 's> {
                     let common = all.fold(common, |common, said| common.intersection(said).cloned().collect());
                     by.len() == committee.members.len() && common.len() == 1
                 })
-            });
-            roots.insert(id, Root { committees: spec.committees.clone(), live });
+            };
+            let mut live = true;
+            let mut committees = Vec::new();
+            for (number, spec) in (0u8..).zip(&spec.committees) {
+                let is_made = made(number, spec);
+                live &= is_made;
+                committees.push(epochs::follow(&words, id, number, spec, is_made));
+            }
+            roots.insert(id, Root { committees, live });
         }
         roots
     }
 
-    /// More than (n+f)/2 votes of every committee for one agent with the same facts bind an instance, unless liars enough
-    /// made that so for two.
+    /// More than (n+f)/2 votes of the members that some sharing of every committee has or had, for one agent with the same
+    /// facts, bind an instance, unless liars enough made that so for two.
     fn bound(&self, root: Option<&Root>) -> BTreeMap<String, (PrincipalId, InstanceFacts)> {
         let Some(root) = root else { return BTreeMap::new() };
         let mut claims: Vec<(PrincipalId, &InstanceFacts, BTreeSet<NodeId>)> = Vec::new();
@@ -421,10 +460,11 @@ impl<'s> Reading<'_, 's> {
             }
         }
         claims.retain(|(_, _, votes)| {
-            root.committees.iter().all(|committee| {
-                let votes = committee.members.iter().filter(|member| votes.contains(*member)).count();
-                2 * votes > committee.members.len() + usize::from(committee.faults)
-            })
+            let enough = |spec: &CommitteeSpec| {
+                let votes = spec.members.iter().filter(|member| votes.contains(*member)).count();
+                2 * votes > spec.members.len() + usize::from(spec.faults)
+            };
+            root.committees.iter().all(|committee| committee.sharings.iter().any(enough))
         });
         let alone = |instance: &str| claims.iter().filter(|(_, facts, _)| facts.instance == instance).count() == 1;
         let bound = claims.iter().filter(|(_, facts, _)| alone(&facts.instance));
@@ -451,13 +491,14 @@ impl<'s> Reading<'_, 's> {
     }
 }
 
-/// Whether of every live root some committee has n − t + 1 + f members among the holders (I6).
+/// Whether of every live root there is a committee such that of every sharing of it that may be in use n − t + 1 + f members
+/// are among the holders (I6).
 pub fn is_effective<'r>(roots: impl Iterator<Item = &'r Root>, holders: &BTreeSet<NodeId>) -> bool {
-    roots.filter(|root| root.live).all(|root| {
-        root.committees.iter().any(|committee| {
-            let members: BTreeSet<NodeId> = committee.members.iter().copied().collect();
-            let (n, t, f) = (committee.members.len(), usize::from(committee.threshold), usize::from(committee.faults));
-            members.intersection(holders).count() + t > n + f
-        })
-    })
+    let enough = |spec: &CommitteeSpec| {
+        let members: BTreeSet<NodeId> = spec.members.iter().copied().collect();
+        let (n, t, f) = (spec.members.len(), usize::from(spec.threshold), usize::from(spec.faults));
+        members.intersection(holders).count() + t > n + f
+    };
+    let mut live = roots.filter(|root| root.live);
+    live.all(|root| root.committees.iter().any(|committee| committee.specs_in_use().all(enough)))
 }

@@ -8,6 +8,7 @@
 //! Exact wherever rules are documented. Either way may go what it cannot know: a policy text that nobody told it the
 //! meaning of ([`Model::policy`]), and statements above this software's level.
 
+mod epochs;
 pub mod facts;
 pub mod rights;
 pub mod story;

@@ -157,7 +157,8 @@ impl Run {
         self.world.did(|| format!("agent {id:?} asks for {key:?} blindly through n{}", node + 1));
         let handle = self.world.ask(node, &question);
         let versions = self.versions(node, tenant, &key);
-        self.wait(handle, What::Blind { tenant, key, node, question, versions });
+        let epochs = self.settled_epochs(node, tenant).unwrap_or_default();
+        self.wait(handle, What::Blind { tenant, key, node, question, versions, epochs });
         handle
     }
 
@@ -167,7 +168,7 @@ impl Run {
         let old = self.tenants[tenant].questions.remove(0);
         self.world.did(|| format!("an old request {:?} is shown again at n{}", old.request, node + 1));
         let message = CustodyMessage::QuorumAsk(old.signed.bytes().to_vec());
-        let custodians = self.world.custodians(node, old.tenant);
+        let custodians = self.world.guardians(node, old.tenant, &old.key);
         self.world.carry(node, old.request, &custodians, &message);
         self.count("replayed requests");
     }

@@ -188,14 +188,15 @@ impl Run {
 
     /// Whether every committee of the node still tolerates it as a liar and does without it.
     fn may_spoil(&self, node: usize) -> bool {
-        self.tenants.iter().all(|tenant| {
-            tenant.plan.committees.iter().filter(|committee| committee.members.contains(&node)).all(|committee| {
+        self.tenants.iter().enumerate().all(|(number, tenant)| {
+            self.circles(number).iter().filter(|circle| circle.plan.members.contains(&node)).all(|circle| {
                 let bad = |member: &&usize| {
                     **member == node || self.spoiled.contains(member) || self.scenario.liars.contains(member)
                 };
-                let (bad, good): (Vec<&usize>, Vec<&usize>) = committee.members.iter().partition(bad);
-                let gone = good.iter().filter(|member| tenant.displaced.contains(member)).count();
-                bad.len() <= usize::from(committee.faults) && good.len() - gone >= committee.needed()
+                let (bad, good): (Vec<&usize>, Vec<&usize>) = circle.plan.members.iter().partition(bad);
+                let gone = |member: &&&usize| tenant.displaced.contains(*member) || circle.lacking.contains(*member);
+                let gone = good.iter().filter(gone).count();
+                bad.len() <= usize::from(circle.plan.faults) && good.len() - gone >= circle.plan.needed()
             })
         })
     }

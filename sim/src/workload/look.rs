@@ -45,11 +45,11 @@ impl Run {
     fn came(&mut self, waiting: Waiting) {
         let handle = waiting.handle;
         match waiting.what {
-            What::Blind { tenant, key, node, question, versions } => {
+            What::Blind { tenant, key, node, question, versions, epochs } => {
                 let opened = self.world.open(node, &question, None, handle, usize::MAX);
                 if let Err(why) = &opened
                     && versions > 0
-                    && self.everybody_shows(node, tenant, &key, versions)
+                    && self.everybody_shows(node, tenant, &key, versions, &epochs)
                 {
                     self.should_have_opened(tenant, key, handle, why);
                 }
@@ -121,11 +121,15 @@ impl Run {
         key.map_or(0, |key| key.versions.len())
     }
 
-    /// Whether a node and all custodians that run show so many versions of a key: otherwise they speak of different ones.
-    fn everybody_shows(&self, node: usize, tenant: usize, key: &KeyId, versions: usize) -> bool {
-        let members = self.tenants[tenant].plan.committees.iter().flat_map(|committee| &committee.members).copied();
+    /// Whether a node and all custodians that run show so many versions of a key and these epochs of its root: otherwise
+    /// they speak of different ones.
+    fn everybody_shows(&self, node: usize, tenant: usize, key: &KeyId, versions: usize, epochs: &[u32]) -> bool {
+        let members = self.circles(tenant).into_iter().flat_map(|circle| circle.plan.members);
         let up = members.filter(|member| self.world.node(*member).view().is_some());
-        up.chain([node]).all(|place| self.versions(place, tenant, key) == versions)
+        up.chain([node]).all(|place| {
+            let shown = self.settled_epochs(place, tenant);
+            self.versions(place, tenant, key) == versions && shown.is_some_and(|shown| shown == epochs)
+        })
     }
 
     /// Enough honest partials open, whatever liars add to them.
@@ -136,11 +140,11 @@ impl Run {
             let honest = !self.scenario.liars.contains(place) && !self.spoiled.contains(place);
             honest && self.world.gathered(handle).iter().any(partial)
         };
-        let committees = &self.tenants[tenant].plan.committees;
-        let enough = committees
+        let circles = self.circles(tenant);
+        let enough = circles
             .iter()
-            .all(|committee| committee.members.iter().filter(gave).count() >= usize::from(committee.threshold));
-        if enough && !committees.is_empty() {
+            .all(|circle| circle.plan.members.iter().filter(gave).count() >= usize::from(circle.plan.threshold));
+        if enough && !circles.is_empty() {
             self.world.violation(format!("liveness: enough honest partials do not open {key}: {why}"));
         }
     }

@@ -5,11 +5,12 @@
 //! goes; what comes of it is looked at when it comes.
 //!
 //! To add to it: what people say belongs into `people`, what they say without a right to it into `abuse`, how they
-//! contradict one another into `quarrel`, what agents ask into `agents`, what breaks into `faults`, and how
+//! contradict one another into `quarrel`, changes of custody into `custody`, what agents ask into `agents`, what breaks into `faults`, and how
 //! a scenario is set up and how all comes right in the end into `stage`.
 
 mod abuse;
 mod agents;
+mod custody;
 mod faults;
 mod look;
 mod people;
@@ -100,7 +101,7 @@ pub(crate) enum What {
     /// A release from a leased keyring.
     Release { tenant: usize, key: KeyId, node: usize },
     /// A blind release.
-    Blind { tenant: usize, key: KeyId, node: usize, question: Question, versions: usize },
+    Blind { tenant: usize, key: KeyId, node: usize, question: Question, versions: usize, epochs: Vec<u32> },
     /// An enrolment.
     Enrolment,
 }

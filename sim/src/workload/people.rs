@@ -1,8 +1,8 @@
 //! What people do: they read a node's replica, sign, and hand in. One or several at once, at one node.
 
 use keymesh_wire::body::{
-    Body, CommitteeSpec, EditOp, KeyState, KeyStateChange, Named, NewNamespace, NewPolicy, Placement, Renaming,
-    Revocation, Role, RoleGrant, RoleRevocation, RootSpec, Scope, Subject,
+    Body, EditOp, KeyState, KeyStateChange, Named, NewNamespace, NewPolicy, Placement, Renaming, Revocation, Role,
+    RoleGrant, RoleRevocation, RootSpec, Scope, Subject,
 };
 use keymesh_wire::ids::{BlobHash, KeyId, StatementId};
 use keymesh_wire::statement::Checked;
@@ -10,7 +10,7 @@ use keymesh_wire::time::Wall;
 use rand_core::Rng;
 use sha2::{Digest, Sha256};
 
-use super::{KnownKey, KnownKeyring, Run, Tenancy, Then, Waiting, What};
+use super::{KnownKey, KnownKeyring, Run, Then, Waiting, What};
 use crate::agents::evidence_root;
 use crate::draw;
 use crate::ground::POLICY;
@@ -44,7 +44,7 @@ impl Run {
         if self.scenario.bribed && tenant == 0 && draw::chance(&mut self.world.rng, 80) {
             return self.bribe(tenant, node);
         }
-        match self.place(46) {
+        match self.place(50) {
             0..=2 => self.create_keyring(tenant, node, true),
             3 => self.create_keyring(tenant, node, false),
             4..=8 => self.create_key(tenant, node),
@@ -70,12 +70,13 @@ impl Run {
             38 => self.remember(tenant, node),
             39 => self.overreach(tenant, node),
             40..=44 => self.contradict(tenant, node),
+            45..=48 => self.custody(tenant, node),
             _ => self.revoke_and_ask(tenant, node),
         }
     }
 
     /// An admin, now and then one that may not act any more.
-    fn admin(&mut self, tenant: usize, node: usize) -> usize {
+    pub(super) fn admin(&mut self, tenant: usize, node: usize) -> usize {
         let count = self.tenants[tenant].admins.len();
         if draw::chance(&mut self.world.rng, 150) {
             return self.place(count);
@@ -426,12 +427,7 @@ impl Run {
     }
 
     pub(super) fn root_spec(&self, tenant: usize) -> RootSpec {
-        let committee = |plan: &crate::scenario::CommitteePlan| CommitteeSpec {
-            members: plan.members.iter().map(|place| self.world.node(*place).id()).collect(),
-            threshold: plan.threshold,
-            faults: plan.faults,
-        };
-        RootSpec { committees: self.tenants[tenant].plan.committees.iter().map(committee).collect() }
+        RootSpec { committees: self.tenants[tenant].plan.committees.iter().map(|plan| self.spec(plan)).collect() }
     }
 
     /// The mesh's operators admit and remove nodes, and change who they are.
@@ -475,15 +471,16 @@ impl Run {
 
     /// Whether a tenant can do without a node.
     pub(super) fn may_go(&self, tenant: usize, place: usize) -> bool {
-        let Tenancy { plan, displaced, .. } = &self.tenants[tenant];
-        plan.committees.iter().filter(|committee| committee.members.contains(&place)).all(|committee| {
+        let displaced = &self.tenants[tenant].displaced;
+        self.circles(tenant).iter().filter(|circle| circle.plan.members.contains(&place)).all(|circle| {
             let gone = |member: &&usize| {
                 **member == place
                     || displaced.contains(member)
                     || self.spoiled.contains(member)
+                    || circle.lacking.contains(member)
                     || self.scenario.liars.contains(member)
             };
-            committee.members.iter().filter(|member| !gone(member)).count() >= committee.needed()
+            circle.plan.members.iter().filter(|member| !gone(member)).count() >= circle.plan.needed()
         })
     }
 

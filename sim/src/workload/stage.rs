@@ -11,6 +11,7 @@ use keymesh_mesh::view::releasable;
 use keymesh_wire::body::{Body, MeshGenesis, NewNamespace, NewPolicy, Role, RoleGrant, Scope, TenantGenesis};
 use keymesh_wire::ids::{BlobHash, DocumentId, KeyId, MeshId, NodeId, StatementId, TenantId};
 
+use super::custody::Circle;
 use super::people::{CLOSED, ELSEWHERE, FAULTY};
 use super::{Run, Tenancy};
 use crate::agents::{Agent, Instance, evidence_root};
@@ -20,7 +21,7 @@ use crate::model::{Match, Rule};
 use crate::network::Weather;
 use crate::people::{Signer, nonce};
 use crate::run::Options;
-use crate::scenario::{CommitteePlan, Scenario, some_of};
+use crate::scenario::{Scenario, some_of};
 use crate::world::{Plan, World};
 
 /// How long after the healing all has to be right, in virtual milliseconds.
@@ -280,17 +281,16 @@ impl Run {
         if draw::chance(&mut self.world.rng, 500) {
             return core;
         }
+        let needed: Vec<Vec<Circle>> = (0..self.tenants.len()).map(|tenant| self.circles(tenant)).collect();
         let mut rng = self.world.rng.clone();
         for node in some_of(&honest, honest.len(), &mut rng) {
             core.remove(&node);
             let placed = |tenant: &Tenancy| tenant.plan.placed.iter().any(|place| core.contains(place));
-            let enough = self.tenants.iter().all(|tenant| {
+            let enough = self.tenants.iter().zip(&needed).all(|(tenant, circles)| {
                 let up = |member: &&usize| {
                     core.contains(member) && !tenant.displaced.contains(member) && !self.spoiled.contains(member)
                 };
-                let enough =
-                    |committee: &CommitteePlan| committee.members.iter().filter(up).count() >= committee.needed();
-                placed(tenant) && tenant.plan.committees.iter().all(enough)
+                placed(tenant) && circles.iter().all(|circle| circle.is_enough(up))
             });
             if !enough || draw::chance(&mut rng, 500) {
                 core.insert(node);
@@ -430,13 +430,11 @@ impl Run {
     /// have taken the tenant from more of its custodians than it can do without.
     fn is_able(&self, tenant: usize, core: &BTreeSet<usize>) -> bool {
         let holders = self.holders_of(core).remove(&self.tenants[tenant].document()).unwrap_or_default();
-        let Tenancy { plan, root, .. } = &self.tenants[tenant];
         let counts = |member: &&usize| holders.contains(member) && !self.spoiled.contains(member);
-        root.is_some()
-            && plan
-                .committees
-                .iter()
-                .all(|committee| committee.members.iter().filter(counts).count() >= committee.needed())
+        let circles = self.circles(tenant);
+        self.tenants[tenant].root.is_some()
+            && !self.is_frozen(tenant)
+            && circles.iter().all(|circle| circle.is_enough(counts))
     }
 
     /// Whoever may have a key gets it from every lessee.
