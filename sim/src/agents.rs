@@ -4,7 +4,7 @@
 //! vectors under `vectors/`, because RSA keys cannot be drawn from the run's generator. The tenant pins the certificate
 //! beside them, and custodians run the real verifier.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::BASE64;
 use keymesh_custody::{Capsule, CombineError, Offer, Partial, Ristretto, RootPublic, combine};

@@ -18,6 +18,9 @@ use crate::seen::Seen;
 /// How much later than a lease time a key may leave, for what the boot clocks of machines differ in rate, in thousandths.
 const RATE: u64 = 5;
 
+/// Who contributed with shares of which committee, by their epochs.
+type Contributors = BTreeMap<(u8, u32), BTreeSet<NodeId>>;
+
 #[derive(Debug, Default)]
 pub(super) struct Revocations {
     /// By denial, who holds it and said so.
@@ -25,7 +28,7 @@ pub(super) struct Revocations {
     /// From when on a denial is in force for what a root guards.
     since: BTreeMap<(StatementId, RootId), u64>,
     /// Contributions to a request in spite of it.
-    late: BTreeMap<(StatementId, RequestId), BTreeMap<(u8, u32), BTreeSet<NodeId>>>,
+    late: BTreeMap<(StatementId, RequestId), Contributors>,
     /// Whose boot clock was tampered with, so that no virtual time can be asked of it.
     stopped: BTreeSet<usize>,
     /// Who may have forgotten what it knew when it asked.
