@@ -7,9 +7,9 @@ use keymesh_custody::{
     Capsule, CapsuleError, CombineError, KeyShare, Offer, Partial, Ristretto, RootPublic, VerifiedCapsule, combine,
     open_partial,
 };
-use keymesh_mesh::custody::ceremony::parse_slot;
 use keymesh_mesh::custody::message::Verdict;
 use keymesh_mesh::custody::partial::generation_purpose;
+use keymesh_mesh::custody::slot::Slot;
 use keymesh_mesh::view::TenantView;
 use keymesh_sim::agents::{Agent, Instance};
 use keymesh_sim::ground::Ground;
@@ -88,7 +88,8 @@ impl Sealed {
 /// The shares on the disks of these nodes.
 fn shares(ground: &Ground, nodes: &[usize]) -> Vec<KeyShare<Ristretto>> {
     let stored = nodes.iter().flat_map(|node| ground.world.node(*node).disk.stored().shares);
-    let of_the_root = stored.filter(|(slot, _)| parse_slot(slot).is_some_and(|(root, ..)| Some(root) == ground.root));
+    let root_of = |slot: &str| slot.parse::<Slot>().ok().and_then(|slot| slot.share()).map(|(root, _)| root);
+    let of_the_root = stored.filter(|(slot, _)| root_of(slot) == ground.root);
     of_the_root.map(|(_, share)| KeyShare::from_exposed(share.expose_secret()).expect("a share")).collect()
 }
 
