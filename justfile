@@ -55,6 +55,10 @@ sweep FROM="0" TO="500" *ARGS:
 mutants JSON="target/mutants.json" *ARGS:
     cargo run --release -p keymesh-sim --features mutants -- sweep --mutant all --jobs "$(nproc)" --json {{JSON}} {{ARGS}}
 
+# The agreement on epochs, in more ballots and larger committees than the default tests have time for.
+model:
+    cargo test --release -p keymesh-mesh --test agreement_model -- --include-ignored
+
 # How the cost of the mesh grows with its size: figures and a plot in docs/simulation.
 scale *ARGS:
     cargo run --release -p keymesh-sim -- scale {{ARGS}}
