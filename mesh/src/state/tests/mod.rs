@@ -9,4 +9,5 @@ mod objects;
 mod oracle;
 mod properties;
 mod removal;
+mod sharing;
 pub(crate) mod story;
