@@ -16,11 +16,14 @@ use keymesh_mesh::custody::agreement::Proposal;
 
 use super::moves::{Case, VALUES, Value, Votes, at, number};
 
+/// A ballot with a second vote in it, and the value.
+type Lock = Option<(u8, Value)>;
+
 /// What finished ballots leave for later ones.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Remains {
     /// Of each honest member the ballot and value it is locked on, in order: it does not matter who is who.
-    locks: Vec<Option<(u8, Value)>>,
+    locks: Vec<Lock>,
     /// The latest ballot in which each value was prepared.
     prepared: [Option<u8>; 2],
     /// Which values have a certificate.
@@ -78,12 +81,12 @@ impl Remains {
 /// The real rules, asked about one ballot after others.
 struct Round<'a> {
     case: &'a Case,
-    allowed: BTreeMap<(Option<(u8, Value)>, Option<u8>, u8, Value), bool>,
+    allowed: BTreeMap<(Lock, Option<u8>, u8, Value), bool>,
 }
 
 impl Round<'_> {
     /// Whether a member with this lock may prepare a value that was `prepared` last in that ballot.
-    fn may_prepare(&mut self, lock: Option<(u8, Value)>, prepared: Option<u8>, ballot: u8, value: Value) -> bool {
+    fn may_prepare(&mut self, lock: Lock, prepared: Option<u8>, ballot: u8, value: Value) -> bool {
         let case = self.case;
         *self.allowed.entry((lock, prepared, ballot, value)).or_insert_with(|| {
             let (mut view, now) = (case.agreement(), u32::from(ballot));

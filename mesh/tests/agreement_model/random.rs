@@ -103,7 +103,7 @@ impl Run {
             11 | 12 => self.lie(dice),
             13 | 14 => {
                 for said in &self.log {
-                    if dice.0 % 3 != 0 {
+                    if !dice.0.is_multiple_of(3) {
                         said.reach(&mut self.views[member]);
                     }
                     dice.0 = dice.0.rotate_left(7).wrapping_mul(0x9E37_79B9_7F4A_7C15);
