@@ -18,8 +18,9 @@
 //! time. A member needs its own earlier votes for this and nothing else: they are durable before anybody hears of them.
 //!
 //! **Progress** needs q members that are up and hear each other while a ballot lasts, an honest leader among them, and
-//! ballots that last longer and longer (see [`super::change`]): a leader that knows the highest prepared value proposes
-//! that one, which every honest member may prepare. With more than n − q members away an epoch stalls; nothing else does.
+//! ballots that last longer and longer (see [`super::change`]): a leader proposes the value that was prepared last of those
+//! that may be committed to, which every honest member may prepare: whoever is locked is so on a value that may be, prepared
+//! no later than that one. What may be committed to (enough recipients are ready) may be so for ever. With more than n − q members away an epoch stalls; nothing else does.
 //!
 //! Votes are sets that only grow: repeated, late and reordered ones change nothing (I3), and a member that votes for two
 //! values is counted for both, which the bound on f accounts for. More than f liars can make two certificates; then nobody
@@ -106,10 +107,10 @@ impl<M: Copy + Ord, V: Copy + Ord> Agreement<M, V> {
         self.prepares.get(&(ballot, value)).is_some_and(|voters| voters.len() >= self.quorum())
     }
 
-    /// The latest ballot in which a value was prepared, and the value.
-    pub fn highest_prepared(&self) -> Option<(Ballot, V)> {
-        let prepared = self.prepares.keys().rev().find(|(ballot, value)| self.is_prepared(*ballot, *value));
-        prepared.copied()
+    /// The latest ballot in which one of `these` values was prepared, and the value.
+    pub fn highest_prepared(&self, these: impl Fn(V) -> bool) -> Option<(Ballot, V)> {
+        let mut latest_first = self.prepares.keys().rev();
+        latest_first.find(|(ballot, value)| these(*value) && self.is_prepared(*ballot, *value)).copied()
     }
 
     /// The values for which there is a certificate: q commits in one ballot. More than one only with more than f liars.
@@ -175,9 +176,10 @@ impl<M: Copy + Ord, V: Copy + Ord> Agreement<M, V> {
         prepared.filter(|_| !later && !voted)
     }
 
-    /// What an honest leader of a ballot proposes: the highest prepared value if there is one, or its `own`.
-    pub fn to_propose(&self, own: Option<V>) -> Option<Proposal<V>> {
-        match self.highest_prepared() {
+    /// What an honest leader of a ballot proposes: of the prepared values that may be committed to the one prepared last, or
+    /// its `own`. To any other value no honest member is bound, and taking it up could be for nothing for ever.
+    pub fn to_propose(&self, own: Option<V>, may_be_committed: impl Fn(V) -> bool) -> Option<Proposal<V>> {
+        match self.highest_prepared(may_be_committed) {
             Some((at, value)) => Some(Proposal { value, prepared: Some(at) }),
             None => own.map(|value| Proposal { value, prepared: None }),
         }

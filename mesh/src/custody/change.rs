@@ -330,12 +330,15 @@ impl Changing {
         }
     }
 
-    /// Whether a transcript is what its deals come to, and none of them is bad.
+    /// Whether somebody rightly complained about a deal of a transcript.
+    fn is_blamed(&self, scene: &Scene<'_>, id: &BlobHash) -> bool {
+        let transcript = scene.words.transcripts.get(id);
+        transcript.is_some_and(|transcript| transcript.deals.iter().any(|deal| self.blamed.contains(deal)))
+    }
+
+    /// Whether a transcript is what its deals come to.
     fn is_sound(&mut self, scene: &Scene<'_>, id: &BlobHash) -> bool {
         let Some(transcript) = scene.words.transcripts.get(id) else { return false };
-        if transcript.deals.iter().any(|deal| self.blamed.contains(deal)) {
-            return false;
-        }
         if self.sound.contains(id) {
             return true;
         }
@@ -370,7 +373,11 @@ impl Changing {
             let is_recipient =
                 scene.words.recipients(&change, scene.before).is_some_and(|spec| spec.members.contains(&scene.me));
             let fits = |deal: &StatementId| self.fitting.get(deal) == Some(&true);
-            if is_recipient && transcript.deals.iter().all(fits) && self.is_sound(scene, id) {
+            if is_recipient
+                && transcript.deals.iter().all(fits)
+                && !self.is_blamed(scene, id)
+                && self.is_sound(scene, id)
+            {
                 acts.push(Act::Say(SharingAct::Ready { transcript: *id }));
             }
         }
@@ -401,7 +408,8 @@ impl Changing {
         if !self.is_leader || agreement.has_proposed(self.ballot) {
             return;
         }
-        if let Some(proposal) = agreement.to_propose(None) {
+        // What was prepared and lacks recipients binds nobody; it must not keep out what leaves a bad deal out.
+        if let Some(proposal) = agreement.to_propose(None, |transcript| scene.is_ready(&transcript)) {
             if let Some(transcript) = scene.words.transcripts.get(&proposal.value) {
                 let (ballot, transcript) = (self.ballot, (*transcript).clone());
                 acts.push(Act::Say(SharingAct::Propose { ballot, transcript, prepared: proposal.prepared }));
@@ -491,21 +499,15 @@ impl Changing {
             let earlier = agreement.proposal(ballot).and_then(|proposal| proposal.prepared);
             let goes_on = earlier.is_some_and(|at| at < ballot && agreement.is_prepared(at, value));
             let in_effect = change.is_some_and(|change| scene.open.contains(&change));
-            if (in_effect || goes_on) && self.is_sound(scene, &value) {
+            // Nor does a complaint undo it that comes when enough recipients are ready: whoever is bound to it could go
+            // nowhere else. Who complained gets a share by repair.
+            let stands = !self.is_blamed(scene, &value) || (goes_on && scene.is_ready(&value));
+            if (in_effect || goes_on) && stands && self.is_sound(scene, &value) {
                 acts.push(Act::Say(SharingAct::Prepare { ballot, transcript: value }));
             }
         }
         if let Some(value) = agreement.may_commit(scene.me, ballot) {
-            let spec = scene.words.transcripts.get(&value).and_then(|transcript| {
-                let change = scene.words.change_of(transcript)?;
-                scene.words.recipients(&change, scene.before)
-            });
-            let ready = scene.words.ready.get(&value);
-            let enough = spec.is_some_and(|spec| {
-                let ready = ready.map(|ready| spec.members.iter().filter(|member| ready.contains(member)).count());
-                ready.unwrap_or_default() >= ready_quorum(spec)
-            });
-            if enough || mutant::is(Mutant::CommittedUnready) {
+            if scene.is_ready(&value) || mutant::is(Mutant::CommittedUnready) {
                 acts.push(Act::Say(SharingAct::Commit { ballot, transcript: value }));
             }
         }
@@ -517,6 +519,18 @@ impl Scene<'_> {
     fn context(&self, change: &StatementId) -> Vec<u8> {
         let SharingRef { root, committee, epoch } = self.sharing;
         codec::encode(&("keymesh sharing v1", self.mesh, self.tenant, root, committee, epoch, *change))
+    }
+
+    /// Whether enough recipients said that they can take their shares of a transcript. Once they did it stays so.
+    fn is_ready(&self, transcript: &BlobHash) -> bool {
+        let spec = self.words.transcripts.get(transcript).and_then(|transcript| {
+            let change = self.words.change_of(transcript)?;
+            self.words.recipients(&change, self.before)
+        });
+        let ready = self.words.ready.get(transcript);
+        spec.zip(ready).is_some_and(|(spec, ready)| {
+            spec.members.iter().filter(|member| ready.contains(member)).count() >= ready_quorum(spec)
+        })
     }
 
     fn name(&self) -> String {

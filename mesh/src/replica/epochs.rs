@@ -100,7 +100,7 @@ impl Replica {
             };
             let concerned = committee.spec.members.contains(&self.me) || said.changes.keys().any(is_recipient);
             // What was prepared goes on even if its proposal lost its authority meanwhile: some may be bound to it.
-            if !concerned || (open.is_empty() && votes.highest_prepared().is_none()) {
+            if !concerned || (open.is_empty() && votes.highest_prepared(|_| true).is_none()) {
                 continue;
             }
             let changing = match self.changes.entry(*sharing) {

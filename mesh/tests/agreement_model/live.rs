@@ -14,8 +14,15 @@ pub enum Heard {
 }
 
 /// How many ballots in step it takes to a certificate, and for what. Nothing if the first honest leader's does not bring
-/// one. Liars lead in their turn and waste it in one of several ways.
-pub fn settles(case: &Case, votes: &[Votes], heard: Heard, trick: usize) -> Option<(usize, Value)> {
+/// one. Liars lead in their turn and waste it in one of several ways. Honest members commit to nothing but `committed`, and
+/// know that nothing else is going to be.
+pub fn settles(
+    case: &Case,
+    votes: &[Votes],
+    heard: Heard,
+    trick: usize,
+    committed: &[Value],
+) -> Option<(usize, Value)> {
     let mut said = case.agreement();
     for (member, votes) in votes.iter().enumerate() {
         for (ballot, value) in (0..case.ballots).flat_map(|ballot| VALUES.map(|value| (ballot, value))) {
@@ -42,7 +49,8 @@ pub fn settles(case: &Case, votes: &[Votes], heard: Heard, trick: usize) -> Opti
         let mut hearing: Vec<u8> = (0..case.honest()).map(number).collect();
         let one = VALUES[trick >> 2 & 1];
         if is_honest {
-            let proposal = said.to_propose(Some(VALUES[usize::from(leader) % 2])).expect("a value of its own");
+            let own = committed[usize::from(leader) % committed.len()];
+            let proposal = said.to_propose(Some(own), |value| committed.contains(&value)).expect("a value of its own");
             said.propose(leader, ballot, proposal);
         } else {
             hearing.retain(|member| trick >> (3 + member) & 1 != 0);
@@ -65,7 +73,7 @@ pub fn settles(case: &Case, votes: &[Votes], heard: Heard, trick: usize) -> Opti
             }
         }
         for member in &hearing {
-            if let Some(value) = said.may_commit(*member, ballot) {
+            if let Some(value) = said.may_commit(*member, ballot).filter(|value| committed.contains(value)) {
                 said.commit(*member, ballot, value);
             }
         }

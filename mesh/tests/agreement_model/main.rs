@@ -179,7 +179,7 @@ fn no_view_allows_more_than_the_ones_that_are_tried() {
             }
         }
         for own in VALUES {
-            let proposal = view.to_propose(Some(own)).expect("it has a value of its own");
+            let proposal = view.to_propose(Some(own), |_| true).expect("it has a value of its own");
             let place =
                 (0..=case.ballots).find(|place| claim(*place) == proposal.prepared).expect("one of the ballots");
             assert!(moves[usize::from(proposal.value) - 1].propose >> place & 1 != 0, "{view:?}");
@@ -193,10 +193,27 @@ fn whatever_happened_the_first_honest_leader_that_all_hear_brings_a_certificate(
     for (case, found, step) in [(four(), &FOUR, 20), (five(), &FIVE, 200)] {
         for (trick, votes) in found.votes(&case).step_by(step).enumerate() {
             for heard in [Heard::Everything, Heard::WhatWasReliedOn] {
-                let settled = settles(&case, votes, heard, trick);
+                let settled = settles(&case, votes, heard, trick, &VALUES);
                 assert!(settled.is_some_and(|(turns, _)| turns <= case.liars + 1), "{votes:x?} {heard:?} {trick}");
             }
         }
+    }
+}
+
+#[test]
+fn a_value_that_recipients_are_never_ready_for_does_not_stop_the_other_one() {
+    for (case, found, step) in [(four(), &FOUR, 7), (five(), &FIVE, 70)] {
+        let mut tried = 0;
+        for (trick, votes) in found.votes(&case).step_by(step).enumerate() {
+            // Nobody honest committed to 1, so that it may be the one.
+            let committed = (0..case.ballots).flat_map(|ballot| votes.iter().map(move |by| by.committed(ballot)));
+            if !committed.into_iter().any(|value| value == 1) {
+                let settled = settles(&case, votes, Heard::WhatWasReliedOn, trick, &[2]);
+                assert!(settled.is_some_and(|(_, value)| value == 2), "{votes:x?} {trick}");
+                tried += 1;
+            }
+        }
+        assert!(tried > 100, "only {tried}");
     }
 }
 

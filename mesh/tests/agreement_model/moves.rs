@@ -214,11 +214,11 @@ impl Rules {
             }
             let of_ballot = self.view(own, others, value, ballot..ballot + 1);
             let takes_up = Proposal { value, prepared: Some(at(ballot)) };
-            moves.propose |= u8::from(of_ballot.to_propose(None) == Some(takes_up)) << (ballot + 1);
+            moves.propose |= u8::from(of_ballot.to_propose(None, |_| true) == Some(takes_up)) << (ballot + 1);
         }
         let alone = self.view(own, others, value, 0..0);
         let of_its_own = Proposal { value, prepared: None };
-        moves.propose |= u8::from(alone.to_propose(Some(value)) == Some(of_its_own));
+        moves.propose |= u8::from(alone.to_propose(Some(value), |_| true) == Some(of_its_own));
         self.broken.extend(broken);
         moves
     }

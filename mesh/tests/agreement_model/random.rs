@@ -87,7 +87,7 @@ impl Run {
                 let Some(view) = self.views.get(usize::from(leader)) else { return self.lie(dice) };
                 let proposed = |said: &Said| matches!(said, Said::Propose(by, at, _) if (*by, *at) == (leader, ballot));
                 if !self.log.iter().any(proposed) {
-                    let proposal = view.to_propose(Some(VALUES[dice.draw(2)])).ok_or("nothing to propose")?;
+                    let proposal = view.to_propose(Some(VALUES[dice.draw(2)]), |_| true).ok_or("nothing to propose")?;
                     self.say(Said::Propose(leader, ballot, proposal), dice);
                 }
                 Ok(())

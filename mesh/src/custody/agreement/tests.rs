@@ -84,11 +84,23 @@ fn a_lock_yields_only_to_a_preparation_no_earlier_than_itself() {
 #[test]
 fn a_leader_takes_up_the_highest_prepared_value() {
     let mut said = five();
-    assert_eq!(said.to_propose(Some('x')), Some(Proposal { value: 'x', prepared: None }));
-    assert_eq!(said.to_propose(None), None);
+    assert_eq!(said.to_propose(Some('x'), |_| true), Some(Proposal { value: 'x', prepared: None }));
+    assert_eq!(said.to_propose(None, |_| true), None);
     prepared(&mut said, 0, 'a', &[0, 1, 2, 3]);
     prepared(&mut said, 3, 'b', &[0, 1, 2, 4]);
-    assert_eq!(said.to_propose(Some('x')), Some(Proposal { value: 'b', prepared: Some(3) }));
+    assert_eq!(said.to_propose(Some('x'), |_| true), Some(Proposal { value: 'b', prepared: Some(3) }));
+}
+
+#[test]
+fn a_prepared_value_that_nobody_may_commit_to_does_not_stand_in_the_way_of_others() {
+    let mut said = five();
+    prepared(&mut said, 0, 'a', &[0, 1, 2, 3]);
+    prepared(&mut said, 3, 'b', &[0, 1, 2, 4]);
+    let may_be_committed = |value| value != 'b';
+    assert_eq!(said.to_propose(Some('x'), may_be_committed), Some(Proposal { value: 'a', prepared: Some(0) }));
+    assert_eq!(said.to_propose(Some('x'), |_| false), Some(Proposal { value: 'x', prepared: None }));
+    said.propose(4, 4, Proposal { value: 'x', prepared: None });
+    assert_eq!(said.may_prepare(2, 4), Some('x'), "having prepared it binds nobody");
 }
 
 #[test]
