@@ -1,4 +1,4 @@
-//! Rules of votes, one at a time. All interleavings of small cases are tried in `tests/agreement_model.rs`.
+//! Rules of votes, one at a time. All interleavings of small cases are tried in `tests/agreement_model`.
 
 use super::*;
 
