@@ -506,10 +506,10 @@ impl Changing {
                 acts.push(Act::Say(SharingAct::Prepare { ballot, transcript: value }));
             }
         }
-        if let Some(value) = agreement.may_commit(scene.me, ballot) {
-            if scene.is_ready(&value) || mutant::is(Mutant::CommittedUnready) {
-                acts.push(Act::Say(SharingAct::Commit { ballot, transcript: value }));
-            }
+        if let Some(value) = agreement.may_commit(scene.me, ballot)
+            && (scene.is_ready(&value) || mutant::is(Mutant::CommittedUnready))
+        {
+            acts.push(Act::Say(SharingAct::Commit { ballot, transcript: value }));
         }
     }
 }
