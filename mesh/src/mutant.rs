@@ -119,6 +119,8 @@ mutants! {
     EpochsMixed = "epochs-mixed",
     /// I10: a custodian says that it erased its share of an epoch that is over, and keeps it.
     OldShareKept = "old-share-kept",
+    /// I9: a custodian that starts from an older copy of its disk goes on as if nothing had happened.
+    FenceSkipped = "fence-skipped",
     /// I8: a vote in an agreement is sent while it waits for the next step's batch.
     VoteNotDurable = "vote-not-durable",
     /// I3: state is folded in the order in which statements came.

@@ -4,7 +4,7 @@
 //! view is current when a request arrives, without a lock and without queueing behind gossip. A tenant's part is rebuilt
 //! only when its own document changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -93,6 +93,8 @@ pub struct View {
     pub leases: BTreeMap<(TenantId, KeyringId), Arc<Lease>>,
     /// The shares it holds, by root and committee: of the current epoch, and of earlier ones that are not over.
     pub shares: BTreeMap<(RootId, u8), Vec<Arc<HeldShare>>>,
+    /// Tenants for which this node keeps silent as a custodian, until it has heard from its peers.
+    pub fenced: BTreeSet<TenantId>,
     /// How far clocks may differ before requests are refused.
     pub clock_tolerance: Millis,
 }
@@ -250,7 +252,7 @@ fn key_target(state: &TenantState, id: KeyId) -> Option<KeyTarget> {
     let key = state.keys.get(&id)?;
     let keyring: &Keyring = state.keyrings.get(&key.keyring)?;
     let enclosing = state.enclosing(keyring.namespace);
-    let name = |names: &std::collections::BTreeSet<String>| names.iter().next().cloned().unwrap_or_default();
+    let name = |names: &BTreeSet<String>| names.iter().next().cloned().unwrap_or_default();
     let names: Vec<(_, String)> = enclosing
         .iter()
         .map(|id| (*id, state.namespaces.get(id).map(|namespace| name(&namespace.names)).unwrap_or_default()))

@@ -195,7 +195,9 @@ impl World {
                     None => self.feed(node, Input::Custody { from, message: CustodyMessage::Answer(answer) }),
                 }
             }
-            CustodyMessage::Ceremony(_) => self.feed(node, Input::Custody { from, message }),
+            CustodyMessage::Ceremony(_) | CustodyMessage::TipsAsk(_) | CustodyMessage::Tips(..) => {
+                self.feed(node, Input::Custody { from, message })
+            }
             CustodyMessage::Hello(_) => {}
         }
     }

@@ -272,10 +272,17 @@ impl Liar {
                 self.alter(&mut envelope);
                 Some(CustodyMessage::QuorumAsk(envelope))
             }
+            // Statements that there are not, so that whoever started waits for them.
+            CustodyMessage::Tips(tenant, _) if self.does(Lie::AltersRequests) => {
+                let invented = StatementId::from_bytes([draw::between(&mut self.rng, 0, 255) as u8; 32]);
+                Some(CustodyMessage::Tips(tenant, vec![invented]))
+            }
             CustodyMessage::Hello(_)
             | CustodyMessage::LeaseAsk(_)
             | CustodyMessage::EnrolAsk(_)
-            | CustodyMessage::QuorumAsk(_) => Some(message),
+            | CustodyMessage::QuorumAsk(_)
+            | CustodyMessage::TipsAsk(_)
+            | CustodyMessage::Tips(..) => Some(message),
         }
     }
 

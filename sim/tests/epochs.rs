@@ -139,3 +139,29 @@ fn a_reshare_moves_the_root_to_other_custodians_while_some_old_ones_are_away() {
     assert!(vault.opens(8));
     vault.comes_right();
 }
+
+#[test]
+fn a_custodian_from_a_stale_backup_keeps_silent_until_it_has_its_own_words_back() {
+    let mut vault = Vault::new(3, 5);
+    let root = vault.root;
+    vault.ground.world.back_up(4);
+    let agent = Agent::new(Instance::A2, &mut vault.ground.world.rng);
+    assert!(vault.ground.world.enrol_now(4, vault.ground.tenant, &agent, &vault.ground.launcher));
+    assert!(vault.ground.settle());
+    // Nobody is there to tell it: it contributes to nothing, although it holds a share and sees no denial.
+    vault.ground.world.cut(&[4]);
+    vault.ground.world.run(4_000);
+    assert!(vault.ground.world.restore_backup(4));
+    vault.ground.world.run(10_000);
+    let view = vault.ground.world.node(4).view().expect("running").clone();
+    assert!(view.fenced.contains(&vault.ground.tenant));
+    assert!(vault.opens(0), "the other four do without it");
+    vault.ground.world.heal();
+    assert!(vault.ground.settle());
+    let view = vault.ground.world.node(4).view().expect("running").clone();
+    assert!(!view.fenced.contains(&vault.ground.tenant), "it has its words back");
+    let sharing = refresh(&mut vault.ground, root);
+    await_epoch(&mut vault.ground, sharing, 30_000, &[0, 1, 2, 3, 4]);
+    assert!(vault.opens(4));
+    vault.comes_right();
+}

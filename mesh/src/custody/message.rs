@@ -3,7 +3,7 @@
 use keymesh_wire::codec::{self, CodecError};
 use keymesh_wire::envelope::Signable;
 use keymesh_wire::error::Code;
-use keymesh_wire::ids::{BlobHash, KeyringId, NodeId, PrincipalId, RequestId, RootId, TenantId};
+use keymesh_wire::ids::{BlobHash, KeyringId, NodeId, PrincipalId, RequestId, RootId, StatementId, TenantId};
 use keymesh_wire::limits;
 use keymesh_wire::suite::{Level, Suite};
 use keymesh_wire::time::Wall;
@@ -46,6 +46,12 @@ pub enum CustodyMessage {
     /// Answers any of the three.
     #[n(5)]
     Answer(#[n(0)] Answer),
+    /// A custodian that started asks which statements of its own the others hold: see `crate::replica`.
+    #[n(6)]
+    TipsAsk(#[n(0)] TenantId),
+    /// The newest statements of whoever asked, at most [`limits::PARENTS`].
+    #[n(7)]
+    Tips(#[n(0)] TenantId, #[n(1)] Vec<StatementId>),
 }
 
 impl CustodyMessage {

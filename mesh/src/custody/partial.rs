@@ -264,6 +264,9 @@ struct Asked {
 
 fn grant(view: &View, tenant: &TenantView, asked: Asked) -> Result<PartialGrant, Refusal> {
     let not_ready = |what: &str| no(RefusalCode::NotReady, what);
+    if view.fenced.contains(&tenant.tenant().tenant) {
+        return Err(not_ready("this custodian has not heard from its peers since it started"));
+    }
     let recipient = SealingPublic::from_bytes(asked.recipient)
         .map_err(|_| no(RefusalCode::Refused, "the one-time key is not a valid X25519 key"))?;
     let state = tenant.tenant();

@@ -291,6 +291,7 @@ impl Replica {
             let Some(state) = self.library.document(&id).map(|document| document.state().clone()) else { continue };
             if let crate::state::DocumentState::Tenant(tenant) = &*state
                 && tenant.roots.keys().any(|root| due.contains(root))
+                && !self.is_fenced(&tenant.tenant)
             {
                 self.make_epochs(id, tenant, now, rng, step);
             }

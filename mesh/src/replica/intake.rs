@@ -335,6 +335,10 @@ impl Replica {
         if state.instance_of(&vote.agent, &self.me).is_some_and(|other| other != vote.facts.instance) {
             return Err(WireError::new(Code::AlreadyBound, "the agent's key belongs to another instance"));
         }
+        if self.is_fenced(&tenant) {
+            let what = "this custodian has not heard from its peers since it started; ask again in a moment";
+            return Err(WireError::new(Code::QuorumUnavailable, what));
+        }
         if state.is_moving(&self.me) {
             let what = "custody of the tenant's root is moving to other custodians; ask again in a moment";
             return Err(WireError::new(Code::QuorumUnavailable, what));
@@ -356,6 +360,8 @@ impl Replica {
         match message {
             CustodyMessage::Ceremony(envelope) => self.ceremony(from, &envelope, now, rng, step),
             CustodyMessage::Answer(answer) => self.lease_answer(from, answer, now, rng, step),
+            CustodyMessage::TipsAsk(tenant) => self.tell_tips(from, tenant, step),
+            CustodyMessage::Tips(tenant, tips) => self.hear_tips(from, tenant, tips),
             CustodyMessage::Hello(_)
             | CustodyMessage::LeaseAsk(_)
             | CustodyMessage::QuorumAsk(_)

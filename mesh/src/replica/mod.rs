@@ -8,6 +8,7 @@
 //! Releases do not come through here: workers decide on the published [`View`] (see [`crate::release`]).
 
 mod epochs;
+mod fence;
 mod intake;
 mod library;
 mod reactions;
@@ -37,6 +38,7 @@ use crate::state::tenant::TenantState;
 use crate::state::{Document, DocumentState};
 use crate::view::{HeldShare, Lease, PolicyCache, TenantView, View};
 
+use fence::Fence;
 pub use library::{Library, Taken};
 pub use step::{Batch, Channel, Durable, Effect, Held, Input, ReplyTo, Step, Write};
 
@@ -123,6 +125,8 @@ pub struct Replica {
     complaints: BTreeMap<NodeId, (Boot, u32)>,
     refolded: BTreeSet<DocumentId>,
     late: Shelf<Write>,
+    fences: BTreeMap<TenantId, Fence>,
+    last_step: Now,
 }
 
 impl Replica {
@@ -156,6 +160,7 @@ impl Replica {
                 tenants: BTreeMap::new(),
                 leases: BTreeMap::new(),
                 shares: BTreeMap::new(),
+                fenced: BTreeSet::new(),
                 clock_tolerance: config.clock_tolerance,
             }),
             members: Arc::default(),
@@ -163,6 +168,8 @@ impl Replica {
             complaints: BTreeMap::new(),
             refolded: BTreeSet::new(),
             late: Shelf::new(),
+            fences: BTreeMap::new(),
+            last_step: now,
             config,
         };
         replica.load_statements(&stored.statements)?;
@@ -224,6 +231,7 @@ impl Replica {
 
     /// Takes one input.
     pub fn step(&mut self, now: Now, rng: &mut impl CryptoRng, input: Input) -> Step {
+        self.watch_time(now);
         let mut step = Step::default();
         self.late.give_back(&mut step.batch.writes);
         match input {
@@ -236,7 +244,10 @@ impl Replica {
                 step.effects.push(Effect::Reply { to: reply, result });
                 return step;
             }
-            Input::PeerUp(peer) => self.spread.peer_up(peer, now.boot),
+            Input::PeerUp(peer) => {
+                self.spread.peer_up(peer, now.boot);
+                self.hurry_fences(now.boot);
+            }
             Input::PeerDown(peer) => self.spread.peer_down(peer),
             Input::Spread { from, frame } => {
                 let actions = self.spread.receive(from, &frame, &self.library, now.boot, rng);
@@ -272,7 +283,8 @@ impl Replica {
         });
         let leases = self.leases.iter().map(|(place, lease)| self.lease_wake(place, lease));
         let changes = self.changes.values().filter_map(Changing::next_wake);
-        ceremonies.chain(changes).chain(wishes).chain(leases).chain(self.spread.next_wake()).min()
+        let fences = self.fences.values().filter_map(Fence::next_wake);
+        ceremonies.chain(fences).chain(changes).chain(wishes).chain(leases).chain(self.spread.next_wake()).min()
     }
 
     /// The envelopes of a document's statements, parents before children.

@@ -58,9 +58,14 @@ impl Replica {
             }
             DocumentState::Tenant(tenant) => {
                 if above.is_none() {
+                    self.look_at_fence(tenant, now, step);
+                }
+                if above.is_none() && !self.is_fenced(&tenant.tenant) {
                     self.witness(id, tenant, now, rng, step);
                     self.make_roots(tenant, now, rng, step);
                     self.make_epochs(id, tenant, now, rng, step);
+                }
+                if above.is_none() {
                     self.erase(id, tenant, now, step);
                 }
                 let blobs = self.library.blobs_of(&id);
@@ -237,6 +242,7 @@ impl Replica {
         for (_, (tenant, outcomes)) in outcomes {
             self.ceremony_outcomes(tenant, outcomes, now, rng, step);
         }
+        self.tick_fences(now, step);
         self.tick_epochs(now, rng, step);
         self.erase_due(now, step);
         self.end_leases(now);
@@ -382,6 +388,7 @@ impl Replica {
             tenants: self.tenants.clone(),
             leases: self.leases.clone(),
             shares: self.shares_in_use(),
+            fenced: self.tenants.keys().filter(|tenant| self.is_fenced(tenant)).copied().collect(),
             clock_tolerance: self.config.clock_tolerance,
         });
         // Before anything is sent: whoever hears that this node holds a denial must be able to rely on it.

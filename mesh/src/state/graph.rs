@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keymesh_wire::body::{Body, KeyState};
-use keymesh_wire::ids::{DocumentId, StatementId};
+use keymesh_wire::ids::{DocumentId, PrincipalId, StatementId};
 use keymesh_wire::limits;
 use keymesh_wire::statement::Checked;
 
@@ -75,6 +75,8 @@ pub struct Graph {
     entries: Vec<Entry>,
     by_id: BTreeMap<StatementId, Index>,
     heads: BTreeSet<StatementId>,
+    /// Of each author the statements that it has not built on since.
+    tips: BTreeMap<PrincipalId, BTreeSet<Index>>,
     columns: usize,
 }
 
@@ -86,6 +88,7 @@ impl Graph {
             entries: Vec::new(),
             by_id: BTreeMap::new(),
             heads: BTreeSet::new(),
+            tips: BTreeMap::new(),
             columns: 0,
         };
         graph.insert(genesis);
@@ -137,8 +140,40 @@ impl Graph {
         self.heads.insert(id);
         let index = self.entries.len();
         self.by_id.insert(id, index);
+        let author = statement.author();
         self.entries.push(Entry { statement, parents, height, past, column });
+        self.advance_tips(author, index);
         Insertion::New(index)
+    }
+
+    /// An author's newest statement takes the place of those that it had seen.
+    fn advance_tips(&mut self, author: PrincipalId, newest: Index) {
+        let known = self.tips.get(&author).cloned().unwrap_or_default();
+        let mut tips: BTreeSet<Index> = known.into_iter().filter(|tip| !self.is_behind(*tip, newest)).collect();
+        tips.insert(newest);
+        self.tips.insert(author, tips);
+    }
+
+    /// Whether `earlier` lies in the past of `later`, of whatever kinds they are.
+    fn is_behind(&self, earlier: Index, later: Index) -> bool {
+        let floor = self.entries[earlier].height;
+        let mut seen = BTreeSet::new();
+        let mut open = self.entries[later].parents.clone();
+        while let Some(next) = open.pop() {
+            if next == earlier {
+                return true;
+            }
+            if self.entries[next].height > floor && seen.insert(next) {
+                open.extend(&self.entries[next].parents);
+            }
+        }
+        false
+    }
+
+    /// An author's newest statements, at most [`limits::PARENTS`]: one, as long as it speaks from one place.
+    pub fn tips_of(&self, author: &PrincipalId) -> Vec<StatementId> {
+        let tips = self.tips.get(author).into_iter().flatten().take(limits::PARENTS);
+        tips.map(|index| self.entries[*index].statement.id()).collect()
     }
 
     /// Whether a statement is here.

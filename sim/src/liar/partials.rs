@@ -63,7 +63,11 @@ impl Liar {
                 (asked.request, Asked { tenant: asked.tenant, recipient: asked.recipient, what })
             }),
             CustodyMessage::EnrolAsk(_) => None,
-            CustodyMessage::Hello(_) | CustodyMessage::Ceremony(_) | CustodyMessage::Answer(_) => return true,
+            CustodyMessage::Hello(_)
+            | CustodyMessage::Ceremony(_)
+            | CustodyMessage::Answer(_)
+            | CustodyMessage::TipsAsk(_)
+            | CustodyMessage::Tips(..) => return true,
         };
         if let Some((request, asked)) = asked.filter(|_| PARTIALS.iter().any(|lie| self.does(*lie))) {
             self.asked.insert(request, asked);

@@ -1,0 +1,160 @@
+//! Fencing: a custodian that starts says nothing and contributes nothing for a tenant until its peers have told it that
+//! they know of no words of its own that it does not (I9).
+//!
+//! A disk that was put back to an older copy, or a machine that ran on while this one stood still, shows nothing of that by
+//! itself; but what it said meanwhile is with others. So a custodian asks, at every start and after every gap in its time,
+//! the members of each committee it belongs to for its newest statements. Those who answer with ones that it holds are
+//! *clear*; it waits for f + 1 clear members of each committee, of whom one is honest, or for all that a quorum needs beside
+//! it. Statements that it lacks come by the spread, as any others do; then it goes on where its last life ended, without
+//! voting twice. Liars who tell of statements that there are not are never clear and hold nobody up beyond the f that the
+//! committee stands.
+//!
+//! What nobody has heard of it need not know: it harms nobody.
+
+use std::collections::BTreeMap;
+
+use keymesh_wire::body::CommitteeSpec;
+use keymesh_wire::ids::{NodeId, StatementId, TenantId};
+use keymesh_wire::time::{Boot, Millis, Now};
+
+use super::Replica;
+use super::step::{Channel, Effect, Step};
+use crate::custody::message::CustodyMessage;
+use crate::mutant::{self, Mutant};
+use crate::state::TenantState;
+
+/// How often peers are asked again.
+const ASK_AGAIN: Millis = Millis(500);
+/// A gap between two steps after which a node cannot know what happened meanwhile: far longer than it ever sleeps.
+const GAP: Millis = Millis::seconds(60);
+
+/// How far a node is with one tenant.
+#[derive(Debug)]
+pub(super) struct Fence {
+    ask_at: Boot,
+    /// What peers told of this node's newest statements.
+    told: BTreeMap<NodeId, Vec<StatementId>>,
+    is_behind: bool,
+    is_open: bool,
+}
+
+impl Fence {
+    fn new(now: Boot) -> Self {
+        Self { ask_at: now, told: BTreeMap::new(), is_behind: false, is_open: false }
+    }
+
+    /// When peers have to be asked again.
+    pub(super) fn next_wake(&self) -> Option<Boot> {
+        (!self.is_open).then_some(self.ask_at)
+    }
+}
+
+impl Replica {
+    /// Whether this node keeps silent as a custodian of a tenant.
+    pub(super) fn is_fenced(&self, tenant: &TenantId) -> bool {
+        self.fences.get(tenant).is_some_and(|fence| !fence.is_open)
+    }
+
+    /// Notices a gap in time, after which every fence is closed again.
+    pub(super) fn watch_time(&mut self, now: Now) {
+        let last = std::mem::replace(&mut self.last_step, now);
+        let boot = now.boot.since(last.boot);
+        // A machine that was frozen finds only its wall clock ahead.
+        let wall = Millis(now.wall.0.saturating_sub(last.wall.0));
+        if boot > GAP || wall > Millis(boot.0 + GAP.0) {
+            self.view_changed |= !self.fences.is_empty();
+            self.fences.values_mut().for_each(|fence| *fence = Fence::new(now.boot));
+        }
+    }
+
+    /// Looks whether enough peers are clear. Whoever is in no committee has nothing to wait for.
+    pub(super) fn look_at_fence(&mut self, tenant: &TenantState, now: Now, step: &mut Step) {
+        let committees = committees_of(tenant, &self.me);
+        if committees.is_empty() {
+            self.fences.remove(&tenant.tenant);
+            return;
+        }
+        let document = self.library.document(&tenant.tenant.into());
+        let holds = |id: &StatementId| document.is_some_and(|document| document.graph().contains(id));
+        let fence = self.fences.entry(tenant.tenant).or_insert_with(|| Fence::new(now.boot));
+        if fence.is_open {
+            return;
+        }
+        let is_clear = |node: &NodeId| fence.told.get(node).is_some_and(|tips| tips.iter().all(holds));
+        let open = committees.iter().all(|committee| {
+            let others = || committee.members.iter().filter(|member| **member != self.me);
+            // A quorum of the committee is this node and t − 1 others: with those clear it can do no harm that they do not.
+            let wanted = usize::from(committee.faults + 1).min(usize::from(committee.threshold) - 1);
+            others().filter(|member| is_clear(member)).count() >= wanted
+        });
+        fence.is_open = open || mutant::is(Mutant::FenceSkipped);
+        let behind = fence.told.values().flatten().filter(|id| !holds(id)).count();
+        if behind > 0 && !fence.is_behind {
+            fence.is_behind = true;
+            let (name, tenant) = (&tenant.name, tenant.tenant);
+            step.effects.push(Effect::Warn(format!(
+                "peers hold {behind} statements of this node for tenant {name} ({tenant}) that it does not: its disk is older \
+                 than its last words. It contributes nothing until it has them; if another machine runs under its identity, \
+                 stop that one and give this node a new identity"
+            )));
+        }
+    }
+
+    /// Asks peers for this node's newest statements, where they are needed.
+    pub(super) fn tick_fences(&mut self, now: Now, step: &mut Step) {
+        let due: Vec<TenantId> = self
+            .fences
+            .iter_mut()
+            .filter(|(_, fence)| !fence.is_open && now.boot >= fence.ask_at)
+            .map(|(tenant, fence)| {
+                fence.ask_at = now.boot.plus(ASK_AGAIN);
+                *tenant
+            })
+            .collect();
+        for tenant in due {
+            let Some(state) = self.tenant_state(&tenant) else { continue };
+            let committees = committees_of(state, &self.me);
+            let mut members: Vec<NodeId> = committees.iter().flat_map(|spec| &spec.members).copied().collect();
+            members.sort_unstable();
+            members.dedup();
+            let frame = CustodyMessage::TipsAsk(tenant).to_frame();
+            for to in members.into_iter().filter(|member| *member != self.me) {
+                step.effects.push(Effect::Send { to, channel: Channel::Custody, frame: frame.clone() });
+            }
+        }
+    }
+
+    /// A custodian asks for its newest statements. Only whoever the tenant placed is told.
+    pub(super) fn tell_tips(&self, from: NodeId, tenant: TenantId, step: &mut Step) {
+        let Some(document) = self.library.document(&tenant.into()) else { return };
+        if document.tenant().is_some_and(|state| state.nodes.contains_key(&from)) {
+            let tips = document.graph().tips_of(&from);
+            let frame = CustodyMessage::Tips(tenant, tips).to_frame();
+            step.effects.push(Effect::Send { to: from, channel: Channel::Custody, frame });
+        }
+    }
+
+    /// A peer tells this node's newest statements.
+    pub(super) fn hear_tips(&mut self, from: NodeId, tenant: TenantId, tips: Vec<StatementId>) {
+        if let Some(fence) = self.fences.get_mut(&tenant).filter(|fence| !fence.is_open)
+            && tips.len() <= keymesh_wire::limits::PARENTS
+        {
+            fence.told.insert(from, tips);
+            // What waited for the fence is looked at again.
+            self.refolded.insert(tenant.into());
+        }
+    }
+
+    /// Asks at once when a peer comes up, rather than half a second later.
+    pub(super) fn hurry_fences(&mut self, now: Boot) {
+        self.fences.values_mut().for_each(|fence| fence.ask_at = fence.ask_at.min(now));
+    }
+}
+
+/// The committees, of roots made or being made, in any sharing that is in use, to which a node belongs.
+fn committees_of<'t>(tenant: &'t TenantState, node: &NodeId) -> Vec<&'t CommitteeSpec> {
+    let committees = tenant.roots.values().flat_map(|root| &root.committees);
+    let specs = committees
+        .flat_map(|committee| committee.past.iter().map(|past| &past.spec).chain(std::iter::once(&committee.spec)));
+    specs.filter(|spec| spec.members.contains(node)).collect()
+}
