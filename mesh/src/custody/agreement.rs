@@ -20,7 +20,8 @@
 //! **Progress** needs q members that are up and hear each other while a ballot lasts, an honest leader among them, and
 //! ballots that last longer and longer (see [`super::change`]): a leader proposes the value that was prepared last of those
 //! that may be committed to, which every honest member may prepare: whoever is locked is so on a value that may be, prepared
-//! no later than that one. What may be committed to (enough recipients are ready) may be so for ever. With more than n − q members away an epoch stalls; nothing else does.
+//! no later than that one. What may be committed to (enough recipients are ready) may be so for ever. With more than n − q
+//! members away an epoch stalls; nothing else does.
 //!
 //! Votes are sets that only grow: repeated, late and reordered ones change nothing (I3), and a member that votes for two
 //! values is counted for both, which the bound on f accounts for. More than f liars can make two certificates; then nobody
@@ -100,6 +101,11 @@ impl<M: Copy + Ord, V: Copy + Ord> Agreement<M, V> {
     /// Whether the leader of a ballot proposed anything yet.
     pub fn has_proposed(&self, ballot: Ballot) -> bool {
         self.proposals.contains_key(&ballot)
+    }
+
+    /// Whether the leader of any ballot proposed a value.
+    pub fn is_proposed(&self, value: V) -> bool {
+        self.proposals.values().flatten().any(|proposal| proposal.value == value)
     }
 
     /// Whether q members prepared a value in a ballot.

@@ -108,12 +108,24 @@ impl std::fmt::Debug for Changing {
 }
 
 impl Changing {
-    /// Begins at ballot 0 now. `old` is the public side of the epoch before.
-    pub fn begin(old: RootPublic<Ristretto>, now: Boot) -> Self {
+    /// Begins in the ballot that others are in who know of the change since it was proposed, `age` ago, and were never
+    /// away: nodes that start minutes apart would else be in different ballots for ever. `old` is the public side of the
+    /// epoch before.
+    pub fn begin(old: RootPublic<Ristretto>, age: Millis, now: Boot) -> Self {
+        let (mut ballot, mut left) = (0, age.0);
+        while ballot < DOUBLINGS && left >= span(ballot) {
+            left -= span(ballot);
+            ballot += 1;
+        }
+        let last = span(DOUBLINGS);
+        if ballot == DOUBLINGS {
+            ballot = ballot.saturating_add(Ballot::try_from(left / last).unwrap_or(Ballot::MAX));
+            left %= last;
+        }
         Self {
             old,
-            ballot: 0,
-            begun: now,
+            ballot,
+            begun: Boot(now.0.saturating_sub(left)),
             wake: Some(now),
             is_leader: false,
             called: false,
@@ -151,7 +163,7 @@ impl Changing {
     }
 
     fn ends(&self) -> Boot {
-        self.begun.plus(Millis(BALLOT.0 << self.ballot.min(DOUBLINGS)))
+        self.begun.plus(Millis(span(self.ballot)))
     }
 
     /// What there is to do now.
@@ -418,11 +430,11 @@ impl Changing {
         }
         let Some(change) = Self::preferred(scene) else { return };
         let waited = now >= self.begun.plus(DEALS);
-        if let Some(transcript) = self.best(scene, &change, waited) {
+        if let Some(transcript) = self.best(agreement, scene, &change, waited) {
             acts.push(Act::Say(SharingAct::Propose { ballot: self.ballot, transcript, prepared: None }));
             return;
         }
-        if self.called || (self.is_called(scene, &change) && !waited) {
+        if self.called {
             return;
         }
         let Some(spec) = scene.words.recipients(&change, scene.before) else { return };
@@ -434,29 +446,36 @@ impl Changing {
         }
     }
 
-    fn is_called(&mut self, scene: &Scene<'_>, change: &StatementId) -> bool {
-        let calls: Vec<StatementId> =
-            scene.words.calls.iter().filter(|(_, (_, of, _))| of == change).map(|(id, _)| *id).collect();
-        calls.iter().any(|call| self.change(scene, call).is_some())
-    }
-
-    /// One offer of each recipient whose key is proved, in the order of the recipients.
+    /// The newest offer of each recipient whose key is proved, in the order of the recipients: whoever lost a key offers
+    /// another one.
     fn offers(scene: &Scene<'_>, change: &StatementId, spec: &CommitteeSpec) -> Vec<StatementId> {
         let context = scene.context(change);
         let proved = |member: &NodeId| {
-            let mut theirs = scene.words.offers.iter().filter(|(_, (author, of, _))| (author, of) == (member, change));
-            let sound = theirs.find(|(_, (.., key))| {
+            let theirs = scene.words.offers.iter().filter(|(_, (author, of, _))| (author, of) == (member, change));
+            let sound = theirs.filter(|(_, (.., key))| {
                 let key = EpochKey::<Ristretto>::from_bytes(key).ok();
                 key.is_some_and(|key| index_of(spec, member) == Some(key.member()) && key.verify(&context))
             });
-            sound.map(|(id, _)| *id)
+            sound.map(|(id, _)| *id).max_by_key(|id| (scene.words.times.get(id), *id))
         };
         spec.members.iter().filter_map(proved).collect()
     }
 
     /// The transcript of the call with the most good deals, if they are all there are or enough and time is up.
-    fn best(&mut self, scene: &Scene<'_>, change: &StatementId, waited: bool) -> Option<Transcript> {
-        let calls = scene.words.calls.iter().filter(|(_, (_, of, _))| of == change);
+    fn best(
+        &mut self,
+        agreement: &Agreement<NodeId, BlobHash>,
+        scene: &Scene<'_>,
+        change: &StatementId,
+        waited: bool,
+    ) -> Option<Transcript> {
+        // A call that led to a proposal and to no epoch lacks recipients, e.g. because one of them lost its key: another one
+        // is made.
+        let tried = |call: &StatementId| {
+            let mut of_call = scene.words.transcripts.iter().filter(|(_, transcript)| transcript.call == *call);
+            of_call.any(|(id, _)| agreement.is_proposed(*id))
+        };
+        let calls = scene.words.calls.iter().filter(|(id, (_, of, _))| of == change && !tried(id));
         let calls: Vec<StatementId> = calls.map(|(id, _)| *id).collect();
         let mut best: Option<(StatementId, BTreeMap<MemberIndex, StatementId>)> = None;
         for call in calls {
@@ -475,7 +494,8 @@ impl Changing {
         }
         let (call, good) = best?;
         let all = good.len() == scene.before.members.len();
-        if !all && !(waited && good.len() >= usize::from(scene.before.threshold)) {
+        let enough = waited && good.len() >= usize::from(scene.before.threshold);
+        if !all && !enough {
             return None;
         }
         let change = self.change(scene, &call)?;
@@ -536,6 +556,11 @@ impl Scene<'_> {
     fn name(&self) -> String {
         format!("epoch {} of {}", self.sharing.epoch, self.sharing.root)
     }
+}
+
+/// How long a ballot lasts, in milliseconds.
+fn span(ballot: Ballot) -> u64 {
+    BALLOT.0 << ballot.min(DOUBLINGS)
 }
 
 /// A node's place in a committee.

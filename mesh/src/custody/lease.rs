@@ -28,6 +28,9 @@ use crate::view::{Lease, Sharing, View, newest_sufficient};
 /// How long answers are waited for before the request is given up and made anew.
 pub const ASK_TIMEOUT: Millis = Millis(800);
 
+/// Whose part of what: committee, epoch, custodian.
+type Place = (u8, u32, NodeId);
+
 /// A request under way.
 #[derive(Debug)]
 pub struct Asking {
@@ -42,7 +45,7 @@ pub struct Asking {
     capsule: VerifiedCapsule<Ristretto>,
     capsule_hash: BlobHash,
     sharings: Vec<Vec<Sharing>>,
-    parts: BTreeMap<(u8, u32, NodeId), (Partial<Ristretto>, Vec<u8>)>,
+    parts: BTreeMap<Place, (Partial<Ristretto>, Vec<u8>)>,
     refused: BTreeSet<NodeId>,
     culprits: BTreeSet<(u8, NodeId)>,
 }

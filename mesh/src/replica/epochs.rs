@@ -8,7 +8,7 @@ use keymesh_custody::{KeyShare, Ristretto, RootPublic};
 use keymesh_wire::body::{Body, SharingAct, SharingRef, SharingWord};
 use keymesh_wire::ids::{DocumentId, RootId, StatementId};
 use keymesh_wire::secret::SecretBytes;
-use keymesh_wire::time::Now;
+use keymesh_wire::time::{Millis, Now};
 use rand_core::CryptoRng;
 
 use super::Replica;
@@ -108,7 +108,9 @@ impl Replica {
                 Entry::Vacant(empty) => {
                     let public = committee.public.as_deref().and_then(|public| RootPublic::from_bytes(public).ok());
                     let Some(old) = public else { continue };
-                    empty.insert(Changing::begin(old, now.boot))
+                    let proposed = open.iter().filter_map(|change| said.times.get(change)).min();
+                    let age = proposed.map_or(0, |proposed| now.wall.0.saturating_sub(proposed.0));
+                    empty.insert(Changing::begin(old, Millis(age), now.boot))
                 }
             };
             let held = held_share(&self.shares, sharing.root, sharing.committee, committee);
@@ -193,7 +195,7 @@ impl Replica {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(empty) => {
                 let old = RootPublic::from_bytes(public).map_err(|error| error.to_string())?;
-                empty.insert(Changing::begin(old, now.boot))
+                empty.insert(Changing::begin(old, Millis(0), now.boot))
             }
         };
         let open = BTreeSet::new();

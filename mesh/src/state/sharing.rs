@@ -48,6 +48,8 @@ pub type Said<'g> = (NodeId, StatementId, &'g [u8]);
 pub struct Words<'g> {
     /// Proposals: other custodians, or nothing for a refresh among the same.
     pub changes: BTreeMap<StatementId, Option<&'g CommitteeSpec>>,
+    /// When proposals and offers were made, by their authors' clocks.
+    pub times: BTreeMap<StatementId, Wall>,
     /// Recipients' one-time keys, each for a change.
     pub offers: BTreeMap<StatementId, Said<'g>>,
     /// Calls for deals, each for a change, with the offers to deal to.
@@ -79,10 +81,14 @@ impl<'g> Words<'g> {
             let (id, author) = (entry.statement.id(), entry.statement.author());
             match entry.statement.body() {
                 Some(Body::RefreshShares(sharing)) => {
-                    all.entry(*sharing).or_default().changes.insert(id, None);
+                    let words = all.entry(*sharing).or_default();
+                    words.changes.insert(id, None);
+                    words.times.insert(id, entry.statement.time());
                 }
                 Some(Body::ReshareRoot(change)) => {
-                    all.entry(change.sharing).or_default().changes.insert(id, Some(&change.spec));
+                    let words = all.entry(change.sharing).or_default();
+                    words.changes.insert(id, Some(&change.spec));
+                    words.times.insert(id, entry.statement.time());
                 }
                 Some(Body::Sharing(word)) => {
                     let words = all.entry(word.sharing).or_default();
@@ -98,6 +104,7 @@ impl<'g> Words<'g> {
         match act {
             SharingAct::OfferKey { change, key } => {
                 self.offers.insert(id, (author, *change, key));
+                self.times.insert(id, time);
             }
             SharingAct::CallDeals { change, offers } => {
                 self.calls.insert(id, (author, *change, offers));
