@@ -32,6 +32,7 @@ mod person;
 mod policy;
 mod role;
 mod root;
+mod root_change;
 mod run;
 mod sealing;
 mod status;

@@ -1,4 +1,5 @@
-//! `keymesh root`: proposes a tenant's threshold key, shows how its making stands.
+//! `keymesh root`: proposes a tenant's threshold key, shows how its making stands; changes of its shares are in
+//! `root_change`.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use super::error::CliError;
 use super::layout::{self, Committee};
 use super::names::Names;
 use super::output::{Output, list_words};
+use super::root_change;
 use super::tenant::names_for;
 use super::time::parse_span;
 use super::trust_report;
@@ -46,6 +48,24 @@ holds it whole. A layout that lets one provider open it alone is refused.")]
         #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = parse_span)]
         wait: Option<Millis>,
     },
+    /// Give the custodians new shares of the same root; what was stolen of the old ones is worth nothing then
+    #[command(after_help = "\
+Examples:
+  keymesh root refresh --as ann.key --wait
+  keymesh root refresh --of-committee 2
+
+The public key stays and nothing is sealed anew. Releases go on meanwhile. Old shares are erased once enough custodians
+hold the new ones.")]
+    Refresh(root_change::Which),
+    /// Give the shares to other custodians, or change how many open
+    #[command(after_help = "\
+Examples:
+  keymesh root reshare --to \"3 of n1 n2 n3 n4 n6\" --as ann.key --wait=2m
+  keymesh root reshare --of-committee 2 --to \"own: 2 of c1 c2 c4, faults 0\"
+
+More than half of the admins have to stand behind it. Any threshold of the old custodians is enough to deal; a quorum of
+them has to agree. The public key stays and nothing is sealed anew.")]
+    Reshare(root_change::ReshareTo),
 }
 
 /// A root to propose.
@@ -84,6 +104,8 @@ pub fn run(env: &Env, command: Command) -> Result<Output, CliError> {
     match command {
         Command::Create(create) => propose(env, &create),
         Command::Status { wait } => status(env, wait),
+        Command::Refresh(which) => root_change::refresh(env, &which),
+        Command::Reshare(reshare) => root_change::reshare(env, &reshare),
     }
 }
 
@@ -192,7 +214,16 @@ fn show(document: &Document, tenant: &TenantState, names: &Names) -> Output {
                 "phrase": layout.phrase(), "epoch": committee.epoch, "frozen": committee.frozen, "attested": attested, "missing": missing, "conflict": committee.conflict,
             }));
         }
-        roots.push(json!({"root": root.id, "live": root.live, "opens_with": opens, "committees": committees}));
+        let changes = root_change::under_way(document, tenant, root.id, names);
+        lines.extend(
+            changes
+                .iter()
+                .map(|change| format!("  committee {} is to change: {}", change.sharing.committee + 1, change.words())),
+        );
+        let changes: Vec<Value> = changes.iter().map(root_change::UnderWay::facts).collect();
+        roots.push(json!({
+            "root": root.id, "live": root.live, "opens_with": opens, "committees": committees, "changes": changes,
+        }));
     }
     for pending in tenant.pending.iter().filter(|pending| pending.kind == "propose-root") {
         lines.push(format!(

@@ -63,6 +63,7 @@ fn commands_read_like_sentences() {
         "tenant create acme --admin ann=a.key --endorsements 2 --zones aws/a gcp/b --lessee-only n1",
         "tenant trust-report acme --json",
         "root create --tenant acme --custodians n1 n2 n3 n4 n5 --threshold 3 --faults 1",
+        "root refresh --of-committee 2 --wait=10s",
         "root create --custodians n1 n2 n3 --threshold 2",
         "root status --wait",
         "root status --wait=2m",
@@ -104,6 +105,17 @@ fn a_command_line_that_contradicts_itself_is_refused_with_status_2() {
         "root create --committee nonsense",
     ] {
         assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
+    }
+}
+
+#[test]
+fn a_reshare_names_its_committee_as_a_root_does() {
+    let line =
+        ["keymesh", "root", "reshare", "--to", "own: 2 of c1, c2 and c4, faults 0", "--of-committee", "2", "--wait"];
+    assert!(Cli::try_parse_from(line).is_ok());
+    for wrong in ["", "2 c1 c2", "own: of c1"] {
+        let line = ["keymesh", "root", "reshare", "--to", wrong];
+        assert_eq!(Cli::try_parse_from(line).expect_err(wrong).exit_code(), 2, "{wrong}");
     }
 }
 
