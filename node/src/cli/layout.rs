@@ -110,6 +110,8 @@ pub struct Member {
     pub zone: String,
     /// Its provider.
     pub provider: String,
+    /// Whether the tenant counts it among its nodes: the share of one that was displaced contributes to nothing.
+    pub placed: bool,
 }
 
 impl Committee {
@@ -123,6 +125,7 @@ impl Committee {
                 name: name(node),
                 zone: facts.map_or_else(unknown, |facts| facts.zone.clone()),
                 provider: facts.map_or_else(unknown, |facts| facts.provider.clone()),
+                placed: facts.is_some(),
             }
         };
         Self {
@@ -329,6 +332,7 @@ pub(super) mod tests {
                 name,
                 zone: (*zone).to_owned(),
                 provider: zone.split('/').next().unwrap_or_default().to_owned(),
+                placed: true,
             }
         };
         Committee { members: places.iter().enumerate().map(member).collect(), threshold, faults }

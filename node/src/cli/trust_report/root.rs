@@ -56,6 +56,7 @@ pub fn words(committees: &[Committee]) -> String {
         );
     }
     lines.push(format!("Where the shares lie:\n{}", indent(&share_table(committees))));
+    lines.extend(displaced_words(committees));
     for (place, committee) in committees.iter().enumerate() {
         let of = if several { format!(" of committee {}", place + 1) } else { String::new() };
         for (what, shares) in
@@ -121,6 +122,25 @@ fn opening_words(committees: &[Committee]) -> String {
 fn at_least(committees: &[Committee], smallest: usize) -> &'static str {
     let apart: usize = committees.iter().map(|committee| committee.threshold).sum();
     if smallest < apart { " or more" } else { "" }
+}
+
+/// What is counted above as if they took part, and does not.
+fn displaced_words(committees: &[Committee]) -> Option<String> {
+    let displaced = displaced(committees);
+    (!displaced.is_empty()).then(|| {
+        let (is, its) = if displaced.len() == 1 { ("is", "its shares") } else { ("are", "their shares") };
+        format!(
+            "WARNING: {} {is} not among the tenant's nodes any more: {its} can be stolen as before, and add \
+             nothing to any release; fewer others may be lost than is said below.",
+            list_words(&displaced),
+        )
+    })
+}
+
+fn displaced(committees: &[Committee]) -> Vec<String> {
+    let members = committees.iter().flat_map(|committee| &committee.members);
+    let names: BTreeSet<&String> = members.filter(|member| !member.placed).map(|member| &member.name).collect();
+    names.into_iter().cloned().collect()
 }
 
 fn share_table(committees: &[Committee]) -> String {
@@ -243,6 +263,7 @@ pub fn facts(root: &Root, layout: &[Committee], epochs: &[Epoch], now: Wall) -> 
             "sets": sets.listed,
         },
         "largest_node_set_that_opens_nothing": sets.largest_that_fails,
+        "custodians_no_longer_placed": displaced(layout),
         "custodians_of_several_committees": custodians_of_several(layout),
         "providers_that_open_alone": providers_that_open_alone(layout),
         "providers_that_never_open_alone": never_alone(layout),
@@ -328,6 +349,15 @@ Keys still open when any one zone is lost.
 New instances are still bound when any one zone is lost.
 Revocations still take effect when any one zone is lost."
         );
+    }
+
+    #[test]
+    fn a_custodian_that_was_displaced_is_warned_of() {
+        let mut committee = committee(&["aws/a", "gcp/a", "azure/a"], 2, 0);
+        committee.members[1].placed = false;
+        let words = words(&[committee]);
+        let said = "WARNING: n2 is not among the tenant's nodes any more: its shares can be stolen as before";
+        assert!(words.contains(said), "{words}");
     }
 
     #[test]
