@@ -13,7 +13,7 @@ use keymesh_mesh::release::ReleaseRequest;
 use keymesh_mesh::view::{Lease, TenantView, View};
 use keymesh_testnet::metadata::make_signer;
 use keymesh_wire::api::Submit;
-use keymesh_wire::body::{Body, EnrolmentVote, InstanceFacts, NodeCard, RootAttestation};
+use keymesh_wire::body::{Body, EnrolmentVote, GenerationRef, InstanceFacts, NodeCard, RootAttestation};
 use keymesh_wire::ids::{BlobHash, MeshId, RequestId};
 use keymesh_wire::sign::Identity;
 use keymesh_wire::time::{Boot, Millis, Now, Wall};
@@ -74,7 +74,7 @@ impl Fixture {
         }
         tenant.draft.fold();
         let folder = tempfile::tempdir().map_err(BenchError::io("make a folder in", std::env::temp_dir()))?;
-        let keys = people.keys(&mut tenant, make_signer(folder.path())?.certificate().der().to_vec())?;
+        let keys = people.keys(&mut tenant, make_signer(folder.path())?.certificate().der().to_vec(), |_, _| Ok(()))?;
         let (agent, facts) = (Identity::generate(&mut randomness()).principal(), facts());
         let ticket = keymesh_wire::ids::Nonce::from_bytes(random_bytes());
         for node in &nodes {
@@ -102,12 +102,13 @@ impl Fixture {
             custodians: nodes.iter().take(3).map(Identity::principal).collect(),
             used: AtomicBool::new(false),
         };
+        let generation = GenerationRef { keyring: keys.leased_ring, number: 1, opened: None };
         let view = View {
             me: nodes[0].principal(),
             mesh,
             members: Arc::new(cards.into_iter().map(|card| (card.node, card)).collect()),
             tenants: [(tenant.id, Arc::new(part))].into(),
-            leases: [((tenant.id, keys.leased_ring), Arc::new(lease))].into(),
+            leases: [((tenant.id, generation), Arc::new(lease))].into(),
             shares: BTreeMap::new(),
             clock_tolerance: Millis::seconds(30),
         };

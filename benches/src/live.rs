@@ -179,7 +179,20 @@ impl Mesh {
     /// # Errors
     /// [`BenchError`].
     pub fn keys(&self, tenant: &mut Tenant) -> Result<Keys, BenchError> {
-        let keys = self.people.keys(tenant, self.signer.certificate().der().to_vec())?;
+        let certificate = self.signer.certificate().der().to_vec();
+        let keys = self.people.keys(tenant, certificate, |tenant, keyring| {
+            self.hand_in(&mut tenant.draft)?;
+            let until = Instant::now() + PATIENCE;
+            while Instant::now() < until {
+                self.catch_up(tenant)?;
+                let known = tenant.draft.tenant()?.keyrings.get(&keyring);
+                if known.is_some_and(|known| known.current(|_| true).is_some()) {
+                    return Ok(());
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
+            Err(BenchError::Unexpected("no lessee attested the keyring's generation"))
+        })?;
         self.hand_in(&mut tenant.draft)?;
         Ok(keys)
     }

@@ -135,11 +135,17 @@ impl People {
     }
 
     /// Makes a leased and a quorum keyring with a key in each, and a policy under which an instance that `deploy`
-    /// launched in `aws/eu-west-1a` may have them. The tenant has a root; `certificate` (DER) signs evidence.
+    /// launched in `aws/eu-west-1a` may have them. The tenant has a root; `certificate` (DER) signs evidence. `attested`
+    /// waits until a lessee opened the leased keyring, before which nodes take no keys in it.
     ///
     /// # Errors
     /// [`BenchError`].
-    pub fn keys(&self, tenant: &mut Tenant, certificate: Vec<u8>) -> Result<Keys, BenchError> {
+    pub fn keys(
+        &self,
+        tenant: &mut Tenant,
+        certificate: Vec<u8>,
+        attested: impl FnOnce(&mut Tenant, KeyringId) -> Result<(), BenchError>,
+    ) -> Result<Keys, BenchError> {
         let trusted = EvidenceRoot { kind: EvidenceKind::AwsInstanceIdentity, certificate };
         self.say(tenant, &Body::TrustEvidence(trusted))?;
         let (principal, name) = (self.deploy.principal(), "deploy".to_owned());
@@ -148,7 +154,7 @@ impl People {
         let namespace = NamespaceId::from(self.say(tenant, &Body::CreateNamespace(namespace))?);
         let scope = Scope::Namespace(namespace);
         self.say(tenant, &Body::SetPolicy(NewPolicy { scope, text: POLICY.to_owned() }))?;
-        let (leased_ring, leased, generation) = self.leased_key(tenant, namespace)?;
+        let (leased_ring, leased, generation) = self.leased_key(tenant, namespace, attested)?;
         let quorum = self.quorum_key(tenant, namespace)?;
         tenant.draft.fold();
         Ok(Keys { leased, quorum, leased_ring, generation })
@@ -158,6 +164,7 @@ impl People {
         &self,
         tenant: &mut Tenant,
         namespace: NamespaceId,
+        attested: impl FnOnce(&mut Tenant, KeyringId) -> Result<(), BenchError>,
     ) -> Result<(KeyringId, KeyId, SealingSecret), BenchError> {
         let nonce = nonce();
         let keyring = keyring_id(&tenant.draft.id(), &self.ann.principal(), &nonce);
@@ -169,6 +176,7 @@ impl People {
         let class = CustodyClass::Leased { generation, lease: LEASE };
         let name = "volumes".to_owned();
         self.say(tenant, &Body::CreateKeyring(NewKeyring { nonce, namespace, name, root, class }))?;
+        attested(tenant, keyring)?;
         let key = self.key(tenant, keyring, 1, |tenant, key, version, secret| {
             let (mesh, tenant) = (tenant.mesh, tenant.id);
             let label = VersionLabel { suite: Suite::V1, mesh, tenant, keyring, generation: 1, key, version };
@@ -200,7 +208,7 @@ impl People {
         let key = key_id(&tenant.draft.id(), &self.ann.principal(), &nonce);
         let version = VersionId::from_bytes(random_bytes());
         let sealed = seal(tenant, key, version, &Secret32::random(&mut randomness()))?;
-        let version = WrappedVersion { version, generation, ciphertext: tenant.draft.attach(sealed) };
+        let version = WrappedVersion { version, generation, ciphertext: tenant.draft.attach(sealed), opened: None };
         self.say(tenant, &Body::CreateKey(NewKey { nonce, keyring, name: "web-1".to_owned(), version }))?;
         Ok(key)
     }

@@ -125,6 +125,10 @@ mutants! {
     VoteNotDurable = "vote-not-durable",
     /// I3: state is folded in the order in which statements came.
     FoldedInArrivalOrder = "folded-in-arrival-order",
+    /// I4: a generation that an expelled lessee or creator could read counts as good.
+    ExpelledNotDue = "expelled-not-due",
+    /// I2: a node takes versions whatever generation they are sealed to.
+    SealedToUnattested = "sealed-to-unattested",
 }
 
 impl fmt::Display for Mutant {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use keymesh_wire::audit::{AuditKind, AuditRecord, Outcome};
-use keymesh_wire::body::{CustodyClass, WrappedVersion};
+use keymesh_wire::body::{CustodyClass, GenerationRef, WrappedVersion};
 use keymesh_wire::ids::{KeyId, KeyringId, NodeId, PrincipalId, RequestId, TenantId, VersionId};
 use keymesh_wire::label::VersionLabel;
 use keymesh_wire::sealing::{self, SealError};
@@ -69,8 +69,8 @@ pub enum Decision {
     Refuse,
     /// It may, but this node has no lease at the moment. Nothing is recorded yet; ask again when one is there.
     NeedLease {
-        /// For which keyring.
-        keyring: KeyringId,
+        /// Of which generation.
+        generation: GenerationRef,
     },
     /// It may, but not from this node as it is now: another may serve it, or this one a little later. Nothing is recorded.
     /// Only whoever has the right is told so much.
@@ -232,13 +232,10 @@ fn release(
     let Some(ciphertext) = permitted.tenant.blobs.get(&permitted.version.ciphertext) else {
         return Ok(Decision::Elsewhere { why: "the key's ciphertext has not arrived here yet" });
     };
-    let lease = view.leases.get(&(request.tenant, permitted.keyring_id));
-    let Some(lease) = lease.filter(|lease| {
-        let lasts = !lease.is_over(now) || mutant::is(Mutant::LeaseOutlivesSuspend);
-        lasts && lease.generation == permitted.version.generation
-    }) else {
-        return Ok(Decision::NeedLease { keyring: permitted.keyring_id });
-    };
+    let generation = permitted.version.sealed_to(permitted.keyring_id);
+    let lease = view.leases.get(&(request.tenant, generation));
+    let lasts = |lease: &&Arc<Lease>| !lease.is_over(now) || mutant::is(Mutant::LeaseOutlivesSuspend);
+    let Some(lease) = lease.filter(lasts) else { return Ok(Decision::NeedLease { generation }) };
     if !mutant::is(Mutant::AuditAfterKey) {
         record.outcome = Outcome::Allowed;
     }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use keymesh_custody::{KeyShare, Ristretto, RootPublic};
-use keymesh_wire::body::{CustodyClass, EvidenceKind, KeyState, NodeCard, Scope};
-use keymesh_wire::ids::{BlobHash, KeyId, KeyringId, MeshId, NodeId, PrincipalId, RootId, StatementId, TenantId};
+use keymesh_wire::body::{CustodyClass, EvidenceKind, GenerationRef, KeyState, NodeCard, Scope};
+use keymesh_wire::ids::{BlobHash, KeyId, MeshId, NodeId, PrincipalId, RootId, StatementId, TenantId};
 use keymesh_wire::sealing::SealingSecret;
 use keymesh_wire::suite::Level;
 use keymesh_wire::time::{Boot, Millis, Now, Wall};
@@ -90,7 +90,7 @@ pub struct View {
     /// The tenants this node holds.
     pub tenants: BTreeMap<TenantId, Arc<TenantView>>,
     /// The leases it holds.
-    pub leases: BTreeMap<(TenantId, KeyringId), Arc<Lease>>,
+    pub leases: BTreeMap<(TenantId, GenerationRef), Arc<Lease>>,
     /// The shares it holds, by root and committee: of the current epoch, and of earlier ones that are not over.
     pub shares: BTreeMap<(RootId, u8), Vec<Arc<HeldShare>>>,
     /// Tenants for which this node keeps silent as a custodian, until it has heard from its peers.

@@ -76,6 +76,7 @@ fn the_codes_of_errors_are_all_described() {
         Code::AlreadyBound,
         Code::ClockDifference,
         Code::Stale,
+        Code::GenerationUnfit,
         Code::Internal,
     ];
     let codes: Vec<Value> = codes.iter().map(|code| serde_json::to_value(code).expect("a code")).collect();

@@ -282,14 +282,14 @@ impl World {
                 self.later(node, record, Then::Refuse { handle, reason });
             }
             Decision::Elsewhere { .. } => self.released(node, handle, Err(Denied::NoLease)),
-            Decision::NeedLease { keyring } => {
+            Decision::NeedLease { generation } => {
                 let tenant = request.tenant;
                 if let Some(running) = &mut self.nodes[node].running {
                     running.waiting.insert(handle, request);
                 }
                 if first {
                     self.patience(node, handle);
-                    self.feed(node, Input::WantLease { tenant, keyring });
+                    self.feed(node, Input::WantLease { tenant, generation });
                 }
             }
         }

@@ -2,8 +2,8 @@
 
 use keymesh_mesh::state::TenantState;
 use keymesh_wire::body::{
-    Body, CommitteeSpec, MeshGenesis, NewNamespace, NewPolicy, Revocation, Role, RoleGrant, RootSpec, Scope, Subject,
-    TenantGenesis,
+    Body, CommitteeSpec, CustodyClass, MeshGenesis, NewNamespace, NewPolicy, Revocation, Role, RoleGrant, RootSpec,
+    Scope, Subject, TenantGenesis,
 };
 use keymesh_wire::ids::{DocumentId, KeyId, KeyringId, MeshId, NamespaceId, RootId, StatementId, TenantId};
 use keymesh_wire::time::Millis;
@@ -216,13 +216,26 @@ impl Ground {
         self.create(node, creation)
     }
 
-    /// A key with fresh data, created at a node. Returns the key and the planted data key.
+    /// Waits until a node knows a generation of a keyring that keys can be sealed to; at most half a minute.
+    pub fn await_generation(&mut self, node: usize, keyring: KeyringId) -> bool {
+        let tenant = self.tenant;
+        let fit = |world: &World| {
+            let known = world.tenant(node, tenant).and_then(|state| state.keyrings.get(&keyring));
+            known.is_some_and(|known| known.class == CustodyClass::Quorum || known.current(|_| true).is_some())
+        };
+        self.world.run_until(30_000, fit)
+    }
+
+    /// A key with fresh data, created at a node once keys can be sealed there. Returns the key and the planted data key.
     ///
     /// # Panics
     /// When the node does not take it.
     pub fn key(&mut self, node: usize, keyring: KeyringId, name: &str) -> (KeyId, [u8; 32]) {
         let mut data = [0; 32];
         self.world.rng.fill_bytes(&mut data);
+        if !self.await_generation(node, keyring) {
+            self.world.trace.note(self.world.at(), "nobody attests the generation; sealed to it all the same");
+        }
         let view = self.world.node(node).view().expect("a running node").clone();
         let mut rng = self.world.rng.clone();
         let creation = self.maker().key(&view, keyring, name, &data, &mut rng);

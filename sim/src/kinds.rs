@@ -54,6 +54,7 @@ kinds! { Body, STATEMENTS, statement,
     RefreshShares by "refresh",
     ReshareRoot by "reshare",
     Sharing by "custodians",
+    OpenGeneration by "open_generation, rotate_due",
 }
 
 kinds! { SharingAct, SHARING_ACTS, sharing_act,

@@ -20,8 +20,8 @@ use keymesh_mesh::custody::message::CustodyMessage;
 use keymesh_mesh::replica::{Channel, Replica};
 use keymesh_mesh::spread::Message;
 use keymesh_mesh::view::Lease;
-use keymesh_wire::body::Body;
-use keymesh_wire::ids::{DocumentId, KeyringId, NodeId, RequestId, RootId, StatementId, TenantId};
+use keymesh_wire::body::{Body, GenerationRef};
+use keymesh_wire::ids::{DocumentId, NodeId, RequestId, RootId, StatementId, TenantId};
 use keymesh_wire::sign::Identity;
 use keymesh_wire::statement::Checked;
 use keymesh_wire::time::{Millis, Now, Wall};
@@ -178,7 +178,7 @@ pub(crate) struct Liar {
     decoys: BTreeMap<(RootId, u8, u32), Vec<u8>>,
     sessions: BTreeMap<(RootId, u8, u32), [u8; 32]>,
     denials: BTreeMap<StatementId, DocumentId>,
-    pub(crate) hoard: BTreeMap<(TenantId, KeyringId), Arc<Lease>>,
+    pub(crate) hoard: BTreeMap<(TenantId, GenerationRef), Arc<Lease>>,
 }
 
 impl Liar {

@@ -1,12 +1,15 @@
 //! People: they sign with their own keys outside of any node, as the command line does, after reading a node's replica.
 
 use keymesh_custody::{Ristretto, RootPublic, seal};
+use keymesh_mesh::state::tenant::GenerationState;
 use keymesh_mesh::view::View;
 use keymesh_wire::body::{
-    Body, CustodyClass, Generation, NewKey, NewKeyring, NewVersion, Person, WrappedVersion, key_id, keyring_id,
+    Body, CustodyClass, Generation, NewGeneration, NewKey, NewKeyring, NewVersion, Person, WrappedVersion, key_id,
+    keyring_id,
 };
 use keymesh_wire::ids::{
-    BlobHash, DocumentId, KeyId, KeyringId, MeshId, NamespaceId, Nonce, RootId, StatementId, TenantId, VersionId,
+    BlobHash, DocumentId, KeyId, KeyringId, MeshId, NamespaceId, NodeId, Nonce, RootId, StatementId, TenantId,
+    VersionId,
 };
 use keymesh_wire::label::{CapsuleLabel, CapsulePurpose, VersionLabel};
 use keymesh_wire::sealing::{self, SealingPublic, SealingSecret};
@@ -18,6 +21,7 @@ use keymesh_wire::time::{Millis, Wall};
 use rand_core::{CryptoRng, Rng};
 use sha2::{Digest, Sha256};
 
+use crate::draw;
 use crate::node::EPOCH;
 use crate::world::World;
 
@@ -195,6 +199,20 @@ impl Maker<'_> {
         Creation { body, blobs: vec![capsule], id, secret: Some(secret) }
     }
 
+    /// A further generation of a leased keyring.
+    pub fn generation(&self, view: &View, keyring: KeyringId, rng: &mut impl CryptoRng) -> Creation<KeyringId> {
+        let known = &view.tenant(&self.tenant).expect("a tenant held there").tenant().keyrings[&keyring];
+        let secret = SealingSecret::random(rng);
+        let (number, public) = (known.next_number(), *secret.public().as_bytes());
+        let label = self.label(keyring, CapsulePurpose::Generation { number, public });
+        let capsule = seal(&label, self.publics(view), secret.expose_secret().expose_secret(), rng)
+            .expect("a small payload to a live root")
+            .to_bytes();
+        let generation = Generation { number, public, capsule: hash(&capsule) };
+        let body = Body::OpenGeneration(NewGeneration { keyring, generation });
+        Creation { body, blobs: vec![capsule], id: keyring, secret: Some(secret) }
+    }
+
     /// A quorum keyring.
     pub fn quorum(&self, namespace: NamespaceId, name: &str, rng: &mut impl Rng) -> Creation<KeyringId> {
         let nonce = nonce(rng);
@@ -245,9 +263,15 @@ impl Maker<'_> {
         let mut version = [0; 16];
         rng.fill_bytes(&mut version);
         let version = VersionId::from_bytes(version);
-        let class = &view.tenant(&self.tenant).expect("a tenant held there").tenant().keyrings[&keyring].class;
-        let (generation, ciphertext) = match class {
-            CustodyClass::Leased { generation, .. } => {
+        let known = &view.tenant(&self.tenant).expect("a tenant held there").tenant().keyrings[&keyring];
+        let (generation, opened, ciphertext) = match known.class {
+            CustodyClass::Leased { .. } => {
+                let everybody = |_: &NodeId| true;
+                // Some pay no heed to which one is current.
+                let drawn = draw::place(rng, 8 * known.generations.len());
+                let current = known.current(everybody).or_else(|| known.awaited(everybody));
+                let chosen = known.generations.get(drawn).or(current).unwrap_or(&known.generations[0]);
+                let GenerationState { id, generation, .. } = chosen;
                 let public = SealingPublic::from_bytes(generation.public).expect("a key to seal to");
                 let label = VersionLabel {
                     suite: Suite::V1,
@@ -258,14 +282,14 @@ impl Maker<'_> {
                     key,
                     version,
                 };
-                (generation.number, sealing::seal_to(&public, &label.bytes(), &[], data, rng))
+                (id.number, id.opened, sealing::seal_to(&public, &label.bytes(), &[], data, rng))
             }
             CustodyClass::Quorum => {
                 let label = self.label(keyring, CapsulePurpose::Version { key, version });
                 let capsule = seal(&label, self.publics(view), data, rng).expect("a small payload to a live root");
-                (0, capsule.to_bytes())
+                (0, None, capsule.to_bytes())
             }
         };
-        (WrappedVersion { version, generation, ciphertext: hash(&ciphertext) }, ciphertext)
+        (WrappedVersion { version, generation, ciphertext: hash(&ciphertext), opened }, ciphertext)
     }
 }

@@ -188,9 +188,9 @@ impl Recorder {
                 What::Trouble { node: *node, text: (*what).to_owned() }
             }
             Seen::Warned { node, what } => What::Trouble { node: *node, text: format!("warns: {what}") },
-            Seen::LeaseHeld { node, now, keyring, expires, .. } => What::Lease {
+            Seen::LeaseHeld { node, now, generation, expires, .. } => What::Lease {
                 node: *node,
-                keyring: format!("{keyring:?}"),
+                keyring: format!("{:?}", generation.keyring),
                 until: at + expires.0.saturating_sub(now.boot.0),
             },
             Seen::Leased { node, lessee, keyring, .. } => {

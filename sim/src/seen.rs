@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use keymesh_wire::audit::AuditRecord;
+use keymesh_wire::body::GenerationRef;
 use keymesh_wire::ids::{DocumentId, KeyId, KeyringId, NodeId, PrincipalId, RequestId, StatementId, TenantId};
 use keymesh_wire::time::{Boot, Now, Wall};
 
@@ -204,8 +205,8 @@ pub enum Seen<'a> {
         now: Now,
         /// The tenant.
         tenant: TenantId,
-        /// The keyring.
-        keyring: KeyringId,
+        /// The generation.
+        generation: GenerationRef,
         /// When it ends, on the lessee's boot clock.
         expires: Boot,
     },

@@ -84,6 +84,7 @@ fn a_custodian_that_took_a_denial_in_meanwhile_contributes_to_nothing_it_decided
         generation: 1,
         recipient: *SealingSecret::random(&mut scene.ground.world.rng).public().as_bytes(),
         denials: scene.view().tenant(&tenant).expect("held").denials,
+        opened: None,
     };
     let asked = Verified::sign(asked, &lessee);
     let grants = |scene: &Scene| {

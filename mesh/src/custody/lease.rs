@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 
 use keymesh_custody::{CombineError, Offer, Partial, Ristretto, RootPublic, VerifiedCapsule, combine};
-use keymesh_wire::body::{CustodyClass, Generation};
+use keymesh_wire::body::{CustodyClass, Generation, GenerationRef};
 use keymesh_wire::envelope::Verified;
-use keymesh_wire::ids::{BlobHash, KeyringId, NodeId, RequestId, RootId, TenantId};
+use keymesh_wire::ids::{BlobHash, NodeId, RequestId, RootId, TenantId};
 use keymesh_wire::label::{PartialBinding, PartialPurpose};
 use keymesh_wire::sealing::{self, SealingSecret};
 use keymesh_wire::secret::Secret32;
@@ -35,7 +35,7 @@ type Place = (u8, u32, NodeId);
 #[derive(Debug)]
 pub struct Asking {
     tenant: TenantId,
-    keyring: KeyringId,
+    wanted: GenerationRef,
     root: RootId,
     generation: Generation,
     lease: Millis,
@@ -66,28 +66,29 @@ pub enum Progress {
 }
 
 impl Asking {
-    /// Prepares a request for a keyring's generation. Nothing if this node cannot ask at the moment.
+    /// Prepares a request for a generation. Nothing if this node cannot ask at the moment.
     pub fn start(
         view: &View,
         tenant: TenantId,
-        keyring_id: KeyringId,
+        wanted: GenerationRef,
         now: Now,
         rng: &mut impl CryptoRng,
     ) -> Option<Self> {
         let held = view.tenant(&tenant)?;
         let state = held.tenant();
-        let keyring = state.keyrings.get(&keyring_id)?;
-        let CustodyClass::Leased { generation, lease } = &keyring.class else { return None };
+        let keyring = state.keyrings.get(&wanted.keyring)?;
+        let CustodyClass::Leased { lease, .. } = &keyring.class else { return None };
+        let generation = &keyring.generation(&wanted)?.generation;
         if !view.counts(state, &view.me) || !state.nodes.get(&view.me)?.lessee {
             return None;
         }
         let purpose = generation_purpose(generation);
-        let capsule = verified_capsule(view, held, keyring_id, keyring.root, &generation.capsule, purpose).ok()?;
+        let capsule = verified_capsule(view, held, wanted.keyring, keyring.root, &generation.capsule, purpose).ok()?;
         let mut request = [0; 16];
         rng.fill_bytes(&mut request);
         Some(Self {
             tenant,
-            keyring: keyring_id,
+            wanted,
             root: keyring.root,
             generation: generation.clone(),
             lease: *lease,
@@ -111,10 +112,11 @@ impl Asking {
             request: self.request,
             lessee: identity.principal(),
             issued: self.asked.wall,
-            keyring: self.keyring,
-            generation: self.generation.number,
+            keyring: self.wanted.keyring,
+            generation: self.wanted.number,
             recipient: *self.secret.public().as_bytes(),
             denials,
+            opened: self.wanted.opened,
         };
         Verified::sign(request, identity)
     }
@@ -124,14 +126,9 @@ impl Asking {
         self.request
     }
 
-    /// The keyring asked for.
-    pub fn keyring(&self) -> (TenantId, KeyringId) {
-        (self.tenant, self.keyring)
-    }
-
-    /// The number of the generation asked for.
-    pub fn generation(&self) -> u32 {
-        self.generation.number
+    /// The generation asked for.
+    pub fn place(&self) -> (TenantId, GenerationRef) {
+        (self.tenant, self.wanted)
     }
 
     /// Everybody to ask.

@@ -1,5 +1,6 @@
 //! Messages on the custody channel between nodes.
 
+use keymesh_wire::body::GenerationRef;
 use keymesh_wire::codec::{self, CodecError};
 use keymesh_wire::envelope::Signable;
 use keymesh_wire::error::Code;
@@ -287,6 +288,16 @@ pub struct LeaseRequest {
     #[n(8)]
     #[cbor(with = "minicbor::bytes")]
     pub denials: [u8; 32],
+    /// The statement that opened the generation; absent for the keyring's first.
+    #[n(9)]
+    pub opened: Option<StatementId>,
+}
+
+impl LeaseRequest {
+    /// The generation asked for.
+    pub fn wanted(&self) -> GenerationRef {
+        GenerationRef { keyring: self.keyring, number: self.generation, opened: self.opened }
+    }
 }
 
 impl Signable for LeaseRequest {

@@ -223,11 +223,17 @@ fn lease(view: &View, request: &Verified<LeaseRequest>, now: Now) -> Result<Part
     check_lessee(view, tenant, &request.lessee, &request.denials)?;
     let keyring =
         state.keyrings.get(&request.keyring).ok_or_else(|| no(RefusalCode::NotReady, "no such keyring here"))?;
-    let generation = match &keyring.class {
-        CustodyClass::Leased { generation, .. } if generation.number == request.generation => generation,
-        CustodyClass::Leased { .. } => return Err(no(RefusalCode::Refused, "no such generation")),
+    match &keyring.class {
+        CustodyClass::Leased { .. } => {}
         CustodyClass::Quorum => return Err(no(RefusalCode::Refused, "a quorum keyring is never leased")),
-    };
+    }
+    let wanted = request.wanted();
+    let generation = keyring.generation(&wanted).ok_or_else(|| no(RefusalCode::NotReady, "no such generation here"))?;
+    // Whoever may lease reads what honest disks depend on, and no more than that.
+    if !state.is_needed(&wanted) {
+        return Err(no(RefusalCode::Refused, "no live key needs this generation any more"));
+    }
+    let generation = &generation.generation;
     grant(
         view,
         tenant,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use keymesh_wire::api::Submitted;
-use keymesh_wire::body::{Body, CustodyClass, EnrolmentVote, GenerationRef};
+use keymesh_wire::body::{Body, CustodyClass, EnrolmentVote};
 use keymesh_wire::envelope::Verified;
 use keymesh_wire::error::{Code, WireError};
 use keymesh_wire::ids::{BlobHash, DocumentId, NodeId, PrincipalId, StatementId, TenantId};
@@ -63,6 +63,7 @@ impl Replica {
         }
         let (statements, stranger) = self.without_strangers(statements);
         self.check_ciphertexts(&statements, &blobs)?;
+        self.check_seals(&statements)?;
         let statements = self.adopt_documents(statements, now, rng, step)?;
         let mut ids = Vec::with_capacity(statements.len());
         for statement in statements {
@@ -142,6 +143,7 @@ impl Replica {
                     CustodyClass::Leased { generation, .. } => generation.capsule,
                     CustodyClass::Quorum => continue,
                 },
+                Some(Body::OpenGeneration(new)) => new.generation.capsule,
                 Some(Body::CreateKey(new)) => new.version.ciphertext,
                 Some(Body::AddVersion(new)) => new.version.ciphertext,
                 _ => continue,
@@ -151,6 +153,20 @@ impl Replica {
             if !known && !blobs.contains_key(&named) && self.library.blob(&document, &named).is_none() {
                 let what = format!("{} names ciphertext {named}, which did not come along", statement.id());
                 return Err(WireError::new(Code::Malformed, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// No version is sealed to a generation that only its creator knows, or that an expelled reader could read. From peers
+    /// such statements are taken, because nodes must not differ in what they hold; the fold marks their keys as due.
+    fn check_seals(&self, statements: &[Checked]) -> Result<(), WireError> {
+        for document in self.library.all() {
+            let here: Vec<&Checked> =
+                statements.iter().filter(|statement| statement.document() == document.id()).collect();
+            if let Some((id, unfit)) = document.unfit_seal(&here) {
+                let what = format!("{id} seals to a generation that takes no new versions: {unfit}");
+                return Err(WireError::new(Code::GenerationUnfit, what));
             }
         }
         Ok(())
@@ -390,7 +406,7 @@ impl Replica {
 
     fn lease_answer(&mut self, from: NodeId, answer: Answer, now: Now, rng: &mut impl CryptoRng, step: &mut Step) {
         let Some(asking) = self.asking.get_mut(&answer.request) else { return };
-        let (place, number) = (asking.keyring(), asking.generation());
+        let place = asking.place();
         let mut complaint = None;
         let progress = match answer.verdict {
             Verdict::Partial(part) => asking.take(from, &part),
@@ -399,7 +415,7 @@ impl Replica {
                     // A peer's words, for a log: one line, and not a long one.
                     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
                     let reason: String = refusal.reason.chars().take(limits::TEXT_BYTES).map(plain).collect();
-                    let what = format!("{from} gives no lease of {}: {reason}", place.1);
+                    let what = format!("{from} gives no lease of {}: {reason}", place.1.keyring);
                     complaint = Some(what);
                 }
                 asking.refuse(from)
@@ -423,15 +439,14 @@ impl Replica {
                 self.asking.remove(&answer.request);
                 self.wishes.remove(&place);
                 if !self.has_accused(&place) {
-                    let accusation = Body::AccuseGeneration(GenerationRef { keyring: place.1, number });
-                    self.author(place.0.into(), &accusation, now, rng, step);
+                    self.author(place.0.into(), &Body::AccuseGeneration(place.1), now, rng, step);
                 }
-                step.effects.push(Effect::Warn(format!("the generation of {} is false: accused", place.1)));
+                step.effects.push(Effect::Warn(format!("a generation of {} is false: accused", place.1.keyring)));
             }
             Progress::Unsound => {
                 self.asking.remove(&answer.request);
                 self.wishes.remove(&place);
-                step.effects.push(Effect::Warn(format!("the capsule of {} can never be opened", place.1)));
+                step.effects.push(Effect::Warn(format!("the capsule of {} can never be opened", place.1.keyring)));
             }
         }
     }

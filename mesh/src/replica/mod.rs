@@ -12,6 +12,7 @@ mod fence;
 mod intake;
 mod library;
 mod reactions;
+mod sponsor;
 mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,8 +21,8 @@ use std::sync::Arc;
 use keymesh_custody::epochs::EpochSecret;
 use keymesh_custody::{DecodeError, KeyShare, Ristretto};
 use keymesh_wire::api::{DocumentStatus, LeaseStatus};
-use keymesh_wire::body::{Body, NodeCard, SharingRef};
-use keymesh_wire::ids::{BlobHash, DocumentId, KeyringId, MeshId, NodeId, RequestId, StatementId, TenantId};
+use keymesh_wire::body::{Body, GenerationRef, NodeCard, SharingRef};
+use keymesh_wire::ids::{BlobHash, DocumentId, MeshId, NodeId, RequestId, StatementId, TenantId};
 use keymesh_wire::secret::SecretBytes;
 use keymesh_wire::sign::Identity;
 use keymesh_wire::statement::{Checked, StatementError};
@@ -39,6 +40,8 @@ use crate::state::{Document, DocumentState};
 use crate::view::{HeldShare, Lease, PolicyCache, TenantView, View};
 
 use fence::Fence;
+use sponsor::Turn;
+
 pub use library::{Library, Taken};
 pub use step::{Batch, Channel, Durable, Effect, Held, Input, ReplyTo, Step, Write};
 
@@ -112,8 +115,9 @@ pub struct Replica {
     /// Epochs of which this node should hold a share and cannot get one.
     lacking: BTreeSet<SharingRef>,
     ceremonies: Ceremonies,
-    leases: BTreeMap<(TenantId, KeyringId), Arc<Lease>>,
-    wishes: BTreeMap<(TenantId, KeyringId), Wish>,
+    leases: BTreeMap<(TenantId, GenerationRef), Arc<Lease>>,
+    wishes: BTreeMap<(TenantId, GenerationRef), Wish>,
+    sponsored: BTreeMap<(TenantId, GenerationRef), Turn>,
     looked_at_leases: Boot,
     asking: BTreeMap<RequestId, Asking>,
     policies: PolicyCache,
@@ -149,6 +153,7 @@ impl Replica {
             ceremonies: BTreeMap::new(),
             leases: BTreeMap::new(),
             wishes: BTreeMap::new(),
+            sponsored: BTreeMap::new(),
             looked_at_leases: now.boot,
             asking: BTreeMap::new(),
             policies: BTreeMap::new(),
@@ -254,9 +259,10 @@ impl Replica {
                 self.carry_out(actions, now, rng, &mut step);
             }
             Input::Custody { from, message } => self.custody(from, message, now, rng, &mut step),
-            Input::WantLease { tenant, keyring } => {
+            Input::WantLease { tenant, generation } => {
                 // A wish that is there keeps its pace: many releases that wait ask no more often than one.
-                let wish = self.wishes.entry((tenant, keyring)).or_insert(Wish { until: now.boot, ask_at: now.boot });
+                let wish =
+                    self.wishes.entry((tenant, generation)).or_insert(Wish { until: now.boot, ask_at: now.boot });
                 wish.until = wish.until.max(now.boot.plus(WISH));
                 self.pursue_leases(now, rng, &mut step);
             }
@@ -277,14 +283,16 @@ impl Replica {
         let ceremonies = self.ceremonies.values().map(|ceremony| ceremony.next_wake());
         // While an answer is awaited nothing is asked: waking for that before its time is up would be waking in vain.
         let awaited: BTreeMap<_, _> =
-            self.asking.values().map(|asking| (asking.keyring(), asking.overdue_at())).collect();
+            self.asking.values().map(|asking| (asking.place(), asking.overdue_at())).collect();
         let wishes = self.wishes.iter().map(|(place, wish)| {
             awaited.get(place).map_or(wish.ask_at, |overdue| (*overdue).max(wish.ask_at)).min(wish.until)
         });
         let leases = self.leases.iter().map(|(place, lease)| self.lease_wake(place, lease));
         let changes = self.changes.values().filter_map(Changing::next_wake);
         let fences = self.fences.values().filter_map(Fence::next_wake);
-        ceremonies.chain(fences).chain(changes).chain(wishes).chain(leases).chain(self.spread.next_wake()).min()
+        let turns = self.sponsored.values().map(|turn| turn.due);
+        let making = ceremonies.chain(fences).chain(changes);
+        making.chain(wishes).chain(leases).chain(turns).chain(self.spread.next_wake()).min()
     }
 
     /// The envelopes of a document's statements, parents before children.
@@ -321,7 +329,8 @@ impl Replica {
 
     /// The leases this node holds.
     pub fn leases(&self, now: Now) -> Vec<LeaseStatus> {
-        let status = |((tenant, keyring), lease): (&(TenantId, KeyringId), &Arc<Lease>)| {
+        let status = |((tenant, generation), lease): (&(TenantId, GenerationRef), &Arc<Lease>)| {
+            let keyring = &generation.keyring;
             let known = self.tenants.get(tenant).and_then(|view| view.tenant().keyrings.get(keyring));
             LeaseStatus {
                 tenant: *tenant,

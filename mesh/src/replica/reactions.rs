@@ -21,7 +21,7 @@ use crate::custody::lease::Asking;
 use crate::custody::message::CustodyMessage;
 use crate::custody::slot::Slot;
 use crate::mutant::{self, Mutant};
-use crate::state::tenant::RootCommittee;
+use crate::state::tenant::{GenerationState, RootCommittee};
 use crate::state::{Document, DocumentState, TenantState};
 use crate::view::{HeldShare, Lease, TenantView, View};
 
@@ -40,6 +40,9 @@ impl Replica {
         }
         if std::mem::take(&mut self.view_changed) {
             self.publish(step);
+            self.look_for_unattested(now);
+            self.sponsor(now);
+            self.pursue_leases(now, rng, step);
         }
     }
 
@@ -247,6 +250,7 @@ impl Replica {
         self.erase_due(now, step);
         self.end_leases(now);
         self.renew_leases(now);
+        self.sponsor(now);
         self.pursue_leases(now, rng, step);
     }
 
@@ -287,14 +291,14 @@ impl Replica {
     }
 
     /// When half of a lease's time is over.
-    fn lease_half(&self, (tenant, keyring): &(TenantId, KeyringId), lease: &Lease) -> Option<Boot> {
-        let span = self.tenants.get(tenant).and_then(|view| lease_span(view.tenant(), keyring))?;
+    fn lease_half(&self, (tenant, generation): &(TenantId, GenerationRef), lease: &Lease) -> Option<Boot> {
+        let span = self.tenants.get(tenant).and_then(|view| lease_span(view.tenant(), &generation.keyring))?;
         Some(Boot(lease.expires.0.saturating_sub(span.0 / 2)))
     }
 
     /// When a lease has to be looked at next: when half of its time is over, then every eighth of it in case that it is
     /// used late, and when it ends. An open wish looks after itself.
-    pub(super) fn lease_wake(&self, place: &(TenantId, KeyringId), lease: &Lease) -> Boot {
+    pub(super) fn lease_wake(&self, place: &(TenantId, GenerationRef), lease: &Lease) -> Boot {
         let Some(half) = self.lease_half(place, lease).filter(|_| !self.wishes.contains_key(place)) else {
             return lease.expires;
         };
@@ -311,19 +315,19 @@ impl Replica {
         accused.iter().for_each(|place| {
             self.wishes.remove(place);
         });
-        let asking: BTreeSet<(TenantId, KeyringId)> = self.asking.values().map(|asking| asking.keyring()).collect();
-        let due: Vec<(TenantId, KeyringId)> = self
+        let asking: BTreeSet<(TenantId, GenerationRef)> = self.asking.values().map(|asking| asking.place()).collect();
+        let due: Vec<(TenantId, GenerationRef)> = self
             .wishes
             .iter()
             .filter(|(place, wish)| now.boot >= wish.ask_at && !asking.contains(place))
             .map(|(place, _)| *place)
             .collect();
-        for (tenant, keyring) in due {
-            if let Some(wish) = self.wishes.get_mut(&(tenant, keyring)) {
+        for (tenant, generation) in due {
+            if let Some(wish) = self.wishes.get_mut(&(tenant, generation)) {
                 wish.ask_at = now.boot.plus(ASK_AGAIN);
             }
             let Some(denials) = self.tenants.get(&tenant).map(|view| view.denials) else { continue };
-            let Some(asking) = Asking::start(&self.view, tenant, keyring, now, rng) else { continue };
+            let Some(asking) = Asking::start(&self.view, tenant, generation, now, rng) else { continue };
             let envelope = asking.request(denials, &self.config.identity).bytes().to_vec();
             let frame = CustodyMessage::LeaseAsk(envelope).to_frame();
             for custodian in asking.custodians() {
@@ -333,27 +337,29 @@ impl Replica {
         }
     }
 
-    /// Whether this node is on record as having found a keyring's generation false.
-    pub(super) fn has_accused(&self, (tenant, keyring): &(TenantId, KeyringId)) -> bool {
-        let keyring = self.tenant_state(tenant).and_then(|state| state.keyrings.get(keyring));
-        keyring.is_some_and(|keyring| keyring.accusers.contains(&self.me))
+    /// Whether this node is on record as having found a generation false.
+    pub(super) fn has_accused(&self, place: &(TenantId, GenerationRef)) -> bool {
+        self.generation(place).is_some_and(|generation| generation.accusers.contains(&self.me))
+    }
+
+    fn generation(&self, (tenant, id): &(TenantId, GenerationRef)) -> Option<&GenerationState> {
+        self.tenant_state(tenant)?.keyrings.get(&id.keyring)?.generation(id)
     }
 
     /// A lease is open: decisions may use it, and the node goes on record as able to read the generation.
     pub(super) fn lease_opened(
         &mut self,
         request: RequestId,
-        place: (TenantId, KeyringId),
+        place: (TenantId, GenerationRef),
         mut lease: Lease,
         now: Now,
         rng: &mut impl CryptoRng,
         step: &mut Step,
     ) {
-        let (tenant, keyring) = place;
+        let (tenant, generation) = place;
         self.wishes.remove(&place);
-        let number = lease.generation;
         let mut record = AuditRecord::new(AuditKind::LeaseOpened, audit::Outcome::Allowed, now.wall, self.me, request);
-        (record.tenant, record.keyring, record.asker) = (Some(tenant), Some(keyring), Some(self.me));
+        (record.tenant, record.keyring, record.asker) = (Some(tenant), Some(generation.keyring), Some(self.me));
         record.class = Some("leased".to_owned());
         record.custodians.clone_from(&lease.custodians);
         step.batch.writes.push(Write::Audit(Box::new(record)));
@@ -362,7 +368,7 @@ impl Replica {
             self.late.put_off(&mut step.batch.writes, last);
         }
         if mutant::is(Mutant::LeaseFromAnswer)
-            && let Some(span) = self.tenant_state(&tenant).and_then(|state| lease_span(state, &keyring))
+            && let Some(span) = self.tenant_state(&tenant).and_then(|state| lease_span(state, &generation.keyring))
         {
             lease.expires = now.boot.plus(span);
         }
@@ -370,13 +376,8 @@ impl Replica {
         lease.used.store(false, Ordering::Relaxed);
         self.leases.insert(place, Arc::new(lease));
         self.view_changed = true;
-        let recorded = self
-            .tenant_state(&tenant)
-            .and_then(|state| state.keyrings.get(&keyring))
-            .is_some_and(|keyring| keyring.lessees.contains(&self.me));
-        if !recorded {
-            let body = Body::AttestGeneration(GenerationRef { keyring, number });
-            self.author(tenant.into(), &body, now, rng, step);
+        if !self.generation(&place).is_some_and(|generation| generation.lessees.contains(&self.me)) {
+            self.author(tenant.into(), &Body::AttestGeneration(generation), now, rng, step);
         }
     }
 

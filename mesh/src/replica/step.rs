@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use keymesh_wire::api::Submitted;
 use keymesh_wire::audit::AuditRecord;
-use keymesh_wire::body::{EnrolmentVote, NodeCard};
+use keymesh_wire::body::{EnrolmentVote, GenerationRef, NodeCard};
 use keymesh_wire::error::WireError;
-use keymesh_wire::ids::{BlobHash, DocumentId, KeyringId, NodeId, StatementId, TenantId};
+use keymesh_wire::ids::{BlobHash, DocumentId, NodeId, StatementId, TenantId};
 use keymesh_wire::secret::SecretBytes;
 
 use crate::custody::message::CustodyMessage;
@@ -53,8 +53,8 @@ pub enum Input {
     WantLease {
         /// The tenant.
         tenant: TenantId,
-        /// The keyring.
-        keyring: KeyringId,
+        /// The generation.
+        generation: GenerationRef,
     },
     /// This custodian decided to vote for an enrolment.
     Vote {

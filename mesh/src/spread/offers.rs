@@ -30,6 +30,7 @@ pub(super) fn named_blobs(statement: &Checked) -> Vec<BlobHash> {
             CustodyClass::Leased { generation, .. } => vec![generation.capsule],
             CustodyClass::Quorum => Vec::new(),
         },
+        Some(Body::OpenGeneration(new)) => vec![new.generation.capsule],
         Some(Body::CreateKey(key)) => vec![key.version.ciphertext],
         Some(Body::AddVersion(added)) => vec![added.version.ciphertext],
         Some(_) | None => Vec::new(),

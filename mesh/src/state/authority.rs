@@ -37,7 +37,7 @@ use crate::mutant::{self, Mutant};
 
 /// The point from which a question is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum At {
+pub(super) enum At {
     /// From the past of this statement.
     Before(Index),
     /// From everything there is.
@@ -80,6 +80,7 @@ pub fn guard(body: &Body) -> Guard {
         | Body::CreateNamespace(_)
         | Body::RevokeGrant(_)
         | Body::CreateKeyring(_)
+        | Body::OpenGeneration(_)
         | Body::AttestGeneration(_)
         | Body::AccuseGeneration(_)
         | Body::CreateKey(_)
@@ -429,6 +430,26 @@ impl<'g> Authority<'g> {
         self.index.namespaces.get(id).map(|(index, _)| *index).filter(|index| self.valid[*index])
     }
 
+    /// What takes a node the right to lease, in effect by what is seen from `at`: displacements, and placements without
+    /// the right.
+    pub(super) fn expulsions(&self, at: At) -> Vec<(Index, NodeId)> {
+        let without = self.index.place.iter().filter(|(_, placement)| !placement.lessee);
+        let displaced = self.index.displace.iter().copied();
+        let all = displaced.chain(without.map(|(index, placement)| (*index, placement.node)));
+        all.filter(|(index, _)| self.effective(*index, at)).collect()
+    }
+
+    /// Whether somebody was removed as an admin by a removal that the statement at `made` had not seen.
+    pub(super) fn is_removed_since(&self, made: Index, who: &PrincipalId, at: At) -> bool {
+        let removals = self.index.remove_admin.iter().filter(|(_, whom)| whom == who).map(|(index, _)| index);
+        self.denied(Some(made), removals, at)
+    }
+
+    /// Whether somebody is an admin, if only a suspended one, or has a role over a namespace.
+    pub(super) fn holds_namespace(&self, who: &PrincipalId, namespace: NamespaceId, at: At) -> bool {
+        self.admins(at).contains(who) || self.administers(who, Some(namespace), at)
+    }
+
     fn sees(&self, at: At, index: Index) -> bool {
         match at {
             At::Before(later) => self.graph.precedes(index, later),
@@ -697,6 +718,7 @@ impl<'g> Authority<'g> {
                     && known.is_some_and(|(index, _)| self.valid[*index] && self.sees(at, *index))
                     && self.administers(&author, Some(new.namespace), at)
             }
+            Body::OpenGeneration(new) => tenant && self.administers_keyring(&author, &new.keyring, at),
             Body::CreateKey(new) => tenant && self.administers_keyring(&author, &new.keyring, at),
             Body::AddVersion(new) => tenant && self.administers_keyring(&author, &new.keyring, at),
             Body::SetKeyState(change) => match guard(body) {

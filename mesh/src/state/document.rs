@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::authority::{Authority, Guard, guard};
 use super::graph::{Graph, Insertion};
 use super::mesh::MeshState;
-use super::tenant::TenantState;
+use super::tenant::{TenantState, Unfit, check_seal};
 use crate::materialise::{HumanEdit, Materialised, ViewOp, materialise};
 
 /// A proposal that waits for endorsements.
@@ -141,6 +141,33 @@ impl Document {
     /// Whether a statement is held whose author had no right to it, as things stand.
     pub fn is_invalid(&self, id: &StatementId) -> bool {
         self.invalid.contains(id)
+    }
+
+    /// The first of these statements that would seal a version to a generation it may not be sealed to any more, or not
+    /// yet, were they added.
+    pub fn unfit_seal(&self, statements: &[&Checked]) -> Option<(StatementId, Unfit)> {
+        let seals = |statement: &&&Checked| {
+            let sealed = match statement.body() {
+                Some(Body::CreateKey(new)) => new.version.generation,
+                Some(Body::AddVersion(new)) => new.version.generation,
+                _ => 0,
+            };
+            sealed != 0 && !self.graph.contains(&statement.id())
+        };
+        let sealing: Vec<&&Checked> = statements.iter().filter(seals).collect();
+        if sealing.is_empty() {
+            return None;
+        }
+        let mut with = self.clone();
+        statements.iter().for_each(|statement| drop(with.insert((*statement).clone())));
+        with.refold();
+        let authority = Authority::judge(&with.graph);
+        let state = with.tenant()?;
+        sealing.into_iter().find_map(|statement| {
+            let index = with.graph.index(&statement.id())?;
+            let unfit = check_seal(state, &with.graph, &authority, index).err()?;
+            Some((statement.id(), unfit))
+        })
     }
 
     /// Whom the statements that hold make somebody here: founders, admins, nodes, holders of roles, past ones included.

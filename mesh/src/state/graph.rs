@@ -267,6 +267,7 @@ fn pivotal(body: &Body) -> bool {
         | Body::Grant(_)
         | Body::RevokeGrant(_)
         | Body::CreateKeyring(_)
+        | Body::OpenGeneration(_)
         | Body::SetPolicy(_)
         | Body::TrustEvidence(_)
         | Body::DistrustEvidence(_)

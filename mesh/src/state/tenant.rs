@@ -5,10 +5,12 @@
 //! - states of keys only move forward, so the furthest wins;
 //! - of concurrent policies for one scope all are kept as heads, and the decision has to pass each of them;
 //! - names are bindings: two live objects with one name make the name ambiguous, not one of them invalid;
+//! - a generation is tainted for good by a reader that was expelled ([`GenerationState`]);
 //! - an enrolment is fixed by votes of more than (n+f)/2 custodians, any two such sets sharing an honest one (I9);
 //! - a revocation is effective once n−t+1+f custodians of one required committee witnessed it (I6).
 
 mod fold;
+mod generations;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +30,9 @@ use super::document::{Pending, Quarantined};
 use super::graph::Graph;
 use super::sharing::PastSharing;
 use crate::mutant::{self, Mutant};
+
+pub(in crate::state) use generations::check_seal;
+pub use generations::{Due, GenerationState, Unfit};
 
 /// How long a destruction waits before ciphertexts are erased, counted from the latest signed time
 /// of the proposal and of the endorsements behind it.
@@ -157,12 +162,10 @@ pub struct Keyring {
     pub root: RootId,
     /// How its keys are kept.
     pub class: CustodyClass,
-    /// Who created it, and so once knew its generation's secret.
+    /// Who created it.
     pub creator: PrincipalId,
-    /// Lessees on record as having opened the generation.
-    pub lessees: BTreeSet<NodeId>,
-    /// Lessees who say the public half is false.
-    pub accusers: BTreeSet<NodeId>,
+    /// The generations of a leased keyring, by number and opening.
+    pub generations: Vec<GenerationState>,
 }
 
 /// A key.
@@ -460,10 +463,10 @@ impl TenantState {
 
     /// Ciphertexts that live keys and keyrings need.
     pub fn wanted_blobs(&self) -> BTreeSet<BlobHash> {
-        let generations = self.keyrings.values().filter_map(|keyring| match &keyring.class {
-            CustodyClass::Leased { generation, .. } => Some(generation.capsule),
-            CustodyClass::Quorum => None,
-        });
+        let needed = self.needed_generations();
+        let generations = self.keyrings.values().flat_map(|keyring| &keyring.generations);
+        let generations = generations.filter(|generation| needed.contains(&generation.id));
+        let generations = generations.map(|generation| generation.generation.capsule);
         let live = self.keys.values().filter(|key| key.state < KeyState::Destroyed);
         let versions = live.flat_map(|key| key.versions.iter().map(|version| version.wrapped.ciphertext));
         generations.chain(versions).collect()

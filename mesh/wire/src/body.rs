@@ -123,6 +123,9 @@ pub enum Body {
     /// A custodian's word in the making of an epoch.
     #[n(40)]
     Sharing(#[n(0)] SharingWord),
+    /// Adds a generation to a leased keyring.
+    #[n(50)]
+    OpenGeneration(#[n(0)] NewGeneration),
 }
 
 /// A person who acts by signing.
@@ -421,8 +424,20 @@ pub struct NewKeyring {
     pub class: CustodyClass,
 }
 
-/// A keyring's generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize, Deserialize)]
+/// A generation to add to a leased keyring. Its id is that of the statement; its number is for people, and two sides of a
+/// cut may give the same one to theirs.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct NewGeneration {
+    /// The keyring.
+    #[n(0)]
+    pub keyring: KeyringId,
+    /// The generation; its number is above 1.
+    #[n(1)]
+    pub generation: Generation,
+}
+
+/// Which generation of which keyring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
 pub struct GenerationRef {
     /// The keyring.
     #[n(0)]
@@ -430,6 +445,10 @@ pub struct GenerationRef {
     /// The generation's number.
     #[n(1)]
     pub number: u32,
+    /// The statement that opened it; absent for the first, which the keyring was created with.
+    #[n(2)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<StatementId>,
 }
 
 /// A key to create.
@@ -475,6 +494,17 @@ pub struct WrappedVersion {
     /// The ciphertext or capsule, which lies in the erasable store.
     #[n(2)]
     pub ciphertext: BlobHash,
+    /// The statement that opened the generation; absent for the first one and in a quorum keyring.
+    #[n(3)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<StatementId>,
+}
+
+impl WrappedVersion {
+    /// The generation it is sealed to, if it lies in a leased keyring.
+    pub fn sealed_to(&self, keyring: KeyringId) -> GenerationRef {
+        GenerationRef { keyring, number: self.generation, opened: self.opened }
+    }
 }
 
 /// States of a key (NIST SP 800-57 part 1, section 7), in the order in which they may only be left.
@@ -714,6 +744,7 @@ impl Body {
             Self::RefreshShares(_) => "refresh-shares",
             Self::ReshareRoot(_) => "reshare-root",
             Self::Sharing(word) => word.act.kind(),
+            Self::OpenGeneration(_) => "open-generation",
         }
     }
 }

@@ -45,6 +45,8 @@ pub enum Code {
     ClockDifference,
     /// A request came too late or was used before.
     Stale,
+    /// A version is sealed to a generation that nobody attested yet, or that somebody expelled could read.
+    GenerationUnfit,
     /// An error inside the node.
     Internal,
 }
@@ -67,7 +69,8 @@ impl Code {
             | Self::Ambiguous
             | Self::EvidenceInvalid
             | Self::TicketInvalid
-            | Self::AlreadyBound => false,
+            | Self::AlreadyBound
+            | Self::GenerationUnfit => false,
         }
     }
 
@@ -79,7 +82,7 @@ impl Code {
             Self::TooLarge => 413,
             Self::SessionRequired | Self::SessionInvalid => 401,
             Self::NotFound => 404,
-            Self::Ambiguous | Self::AlreadyBound | Self::Stale | Self::ClockDifference => 409,
+            Self::Ambiguous | Self::AlreadyBound | Self::Stale | Self::ClockDifference | Self::GenerationUnfit => 409,
             Self::Throttled => 429,
             Self::NotServedHere => 421,
             Self::QuorumUnavailable | Self::Unavailable => 503,

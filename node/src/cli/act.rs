@@ -9,6 +9,7 @@ use keymesh_wire::body::Body;
 use keymesh_wire::ids::{BlobHash, DocumentId, StatementId};
 use keymesh_wire::sign::Identity;
 use keymesh_wire::statement::Checked;
+use keymesh_wire::time::Wall;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -108,8 +109,16 @@ impl Act {
     /// # Errors
     /// [`CliError::NotEntitled`] if the fold finds it void.
     pub fn say(&mut self, env: &Env, body: &Body) -> Result<StatementId, CliError> {
+        self.say_at(env.now(), body)
+    }
+
+    /// As [`Act::say`], at a time of one's own.
+    ///
+    /// # Errors
+    /// As [`Act::say`].
+    pub fn say_at(&mut self, time: Wall, body: &Body) -> Result<StatementId, CliError> {
         let parents = self.held.document.graph().parents_for_new();
-        let statement = Checked::sign(body, Some(self.document()), parents, env.now(), &self.identity)?;
+        let statement = Checked::sign(body, Some(self.document()), parents, time, &self.identity)?;
         let id = statement.id();
         self.held.document.insert(statement);
         self.held.document.refold();

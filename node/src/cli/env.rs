@@ -174,6 +174,13 @@ impl Env {
         Duration::from_millis(self.flags.timeout.0)
     }
 
+    /// Tells a person how a command that takes a while gets on. Programs read what comes out in the end.
+    pub fn progress(&self, what: impl std::fmt::Display) {
+        if !self.flags.json {
+            eprintln!("{what}");
+        }
+    }
+
     /// The wall clock. The command line is the edge: here a clock may be read.
     pub fn now(&self) -> Wall {
         keymesh_agent::system::wall()

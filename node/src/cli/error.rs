@@ -104,6 +104,29 @@ pub enum CliError {
     /// Sealing to a generation failed.
     #[error("cannot seal to the keyring's generation: {0}")]
     Seal(#[from] SealError),
+    /// No lessee attested a generation in time.
+    #[error(
+        "no lessee attested generation {number} of {keyring} within {waited} s, and keys are sealed to attested ones only. \
+         A lessee does so by itself once it reaches custodians enough: see `keymesh status`, then try again; \
+         `--unattested` seals to it all the same"
+    )]
+    Unattested {
+        /// The keyring's path.
+        keyring: String,
+        /// The generation's number.
+        number: u32,
+        /// How long it was waited, in seconds.
+        waited: u64,
+    },
+    /// No generation of a keyring is fit for new versions.
+    #[error(
+        "no generation of {keyring} takes new versions: whoever could read them was expelled, or they are accused \
+             (`keymesh keyring show`). Open one with `keymesh key rotate --due` or `keymesh keyring renew {keyring}`"
+    )]
+    NoGeneration {
+        /// The keyring's path.
+        keyring: String,
+    },
     /// A root of the tenant is needed and none is live.
     #[error("tenant {tenant} has no live root yet; make one with `keymesh root create`, see `keymesh root status`")]
     NoRoot {
@@ -209,6 +232,8 @@ impl CliError {
             | Self::NotEntitled { .. }
             | Self::Layout(_)
             | Self::NoRoot { .. }
+            | Self::Unattested { .. }
+            | Self::NoGeneration { .. }
             | Self::NotFound { .. }
             | Self::Ambiguous { .. }
             | Self::Refused { .. }
@@ -240,6 +265,8 @@ impl CliError {
             Self::Layout(_) => "layout",
             Self::Capsule(_) | Self::Seal(_) => "seal",
             Self::NoRoot { .. } => "no-root",
+            Self::Unattested { .. } => "unattested",
+            Self::NoGeneration { .. } => "no-generation",
             Self::NotFound { .. } => "not-found",
             Self::Ambiguous { .. } => "ambiguous",
             Self::NoNode { .. } => "no-node",

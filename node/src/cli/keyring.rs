@@ -2,17 +2,19 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use keymesh_mesh::state::TenantState;
+use keymesh_mesh::state::tenant::Keyring;
 use keymesh_wire::body::{Body, CustodyClass, Generation, NewKeyring, keyring_id};
 use keymesh_wire::ids::{KeyringId, Nonce};
 use keymesh_wire::time::Millis;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::act::Act;
 use super::connect::{self, Breadth};
 use super::env::Env;
 use super::error::CliError;
+use super::generation::{self, Members};
 use super::names::{self, Names, joined, keyring_path, namespace_path};
-use super::output::{Output, list_words};
+use super::output::{Output, count, list_words};
 use super::sealing;
 use super::table::Table;
 use super::tenant::names_for;
@@ -30,9 +32,27 @@ Examples:
 leased: any node can make keys during a partition, a lessee releases them alone while its lease runs.
 quorum: no node ever sees a key; custodians open each version straight to the agent.")]
     Create(Create),
+    /// Show a keyring with its generations: who could read each, which one new versions go to
+    #[command(after_help = "Example:\n  keymesh keyring show payments/volumes")]
+    Show(Target),
+    /// Open a new generation of a leased keyring
+    #[command(after_help = "\
+Example:
+  keymesh keyring renew payments/volumes --as ann.key
+
+New versions go to it once a lessee attested it; keys keep the versions they have. `keymesh key rotate --due` opens
+generations by itself where somebody was expelled.")]
+    Renew(Target),
     /// List keyrings
     #[command(after_help = "Example:\n  keymesh keyring list --tenant acme")]
     List,
+}
+
+/// A keyring.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// The keyring, by path or id
+    keyring: String,
 }
 
 /// A keyring to create.
@@ -63,9 +83,11 @@ const LEASE: Millis = Millis::seconds(600);
 pub fn run(env: &Env, command: Command) -> Result<Output, CliError> {
     match command {
         Command::Create(create) => begin(env, &create),
+        Command::Show(target) => show(env, &target.keyring),
+        Command::Renew(target) => renew(env, &target.keyring),
         Command::List => {
             let read = connect::tenant_document(env, None, Breadth::All)?;
-            Ok(list(read.held.tenant(), &names_for(env, read.held.tenant())))
+            Ok(list(read.held.tenant(), &Members::of_mesh(env), &names_for(env, read.held.tenant())))
         }
     }
 }
@@ -106,6 +128,63 @@ fn begin(env: &Env, create: &Create) -> Result<Output, CliError> {
     Ok(sent.output(&format!("keyring {} is {id}; {words}", create.path), json))
 }
 
+fn renew(env: &Env, text: &str) -> Result<Output, CliError> {
+    let mut act = Act::on_tenant(env)?;
+    let keyring = names::keyring(act.held.tenant(), text)?;
+    let opened = generation::open(env, &mut act, keyring)?;
+    let json = json!({"keyring": keyring, "generation": opened.number, "opened": opened.opened});
+    let what = format!(
+        "keyring {text} has generation {}; new versions go to it once a lessee attested it, which one does by itself",
+        opened.number
+    );
+    Ok(act.send(env, Breadth::First)?.output(&what, json))
+}
+
+fn show(env: &Env, text: &str) -> Result<Output, CliError> {
+    let read = connect::tenant_document(env, None, Breadth::All)?;
+    let tenant = read.held.tenant();
+    let id = names::keyring(tenant, text)?;
+    let Some(keyring) = tenant.keyrings.get(&id) else { unreachable!("a keyring that was found is there") };
+    let (members, of) = (Members::of_mesh(env), names_for(env, tenant));
+    let mut lines = vec![format!("keyring {} is {id}, {}", keyring_path(tenant, &id), class_word(&keyring.class))];
+    let mut table = Table::new(["GENERATION", "STATE", "MADE BY", "READ BY", "EXPELLED SINCE", "ACCUSED BY"]);
+    for known in &keyring.generations {
+        let dash = |names: Vec<String>| if names.is_empty() { "-".to_owned() } else { names.join(", ") };
+        table.row([
+            known.id.number.to_string(),
+            generation::standing(keyring, known, &members).to_owned(),
+            of.name(&known.creator),
+            dash(of.sorted(&known.lessees)),
+            dash(of.sorted(&known.lost(|node| members.has(node)))),
+            dash(of.sorted(&known.accusers)),
+        ]);
+    }
+    if !table.is_empty() {
+        lines.push(table.render());
+    }
+    let due = due_in(tenant, &id, &members);
+    if due > 0 {
+        lines.push(format!("{} due: `keymesh key rotate --due --keyring {text}`", count(due, "key")));
+    }
+    Ok(Output::new(lines.join("\n"), facts(tenant, &id, keyring, &members, &of)))
+}
+
+fn due_in(tenant: &TenantState, keyring: &KeyringId, members: &Members) -> usize {
+    generation::due(tenant, members).get(keyring).map_or(0, Vec::len)
+}
+
+fn facts(tenant: &TenantState, id: &KeyringId, keyring: &Keyring, members: &Members, of: &Names) -> Value {
+    let keys = tenant.keys.values().filter(|key| key.keyring == *id).count();
+    json!({
+        "keyring": id, "path": keyring_path(tenant, id), "names": keyring.names,
+        "namespace": keyring.namespace, "namespace_path": namespace_path(tenant, keyring.namespace),
+        "class": class_word(&keyring.class), "lease_ms": lease_ms(&keyring.class), "root": keyring.root, "keys": keys,
+        "ambiguous": is_ambiguous(tenant, id), "readers": of.sorted(&keyring.lessees()),
+        "accusers": of.sorted(&keyring.accusers()), "name": joined(&keyring.names),
+        "generations": generation::generations_json(keyring, members, of), "rotate_due": due_in(tenant, id, members),
+    })
+}
+
 /// `leased` or `quorum`.
 pub fn class_word(class: &CustodyClass) -> &'static str {
     match class {
@@ -129,7 +208,7 @@ pub fn is_ambiguous(tenant: &TenantState, id: &KeyringId) -> bool {
     })
 }
 
-fn list(tenant: &TenantState, names: &Names) -> Output {
+fn list(tenant: &TenantState, members: &Members, names: &Names) -> Output {
     let mut table = Table::new(["KEYRING", "CLASS", "LEASE", "KEYS", "ID", ""]);
     let mut entries = Vec::new();
     let mut keyrings: Vec<_> = tenant.keyrings.iter().collect();
@@ -140,23 +219,20 @@ fn list(tenant: &TenantState, names: &Names) -> Output {
             CustodyClass::Leased { lease, .. } => lease.to_string(),
             CustodyClass::Quorum => "-".to_owned(),
         };
-        let ambiguous = is_ambiguous(tenant, id);
         let mut notes = Vec::new();
-        if ambiguous {
+        if is_ambiguous(tenant, id) {
             notes.push("ambiguous name: use the id or rename".to_owned());
         }
-        if !keyring.accusers.is_empty() {
-            notes.push(format!("accused by {}", list_words(&names.sorted(&keyring.accusers))));
+        if !keyring.accusers().is_empty() {
+            notes.push(format!("accused by {}", list_words(&names.sorted(&keyring.accusers()))));
+        }
+        let due = due_in(tenant, id, members);
+        if due > 0 {
+            notes.push(format!("{} due for rotation", count(due, "key")));
         }
         let class = class_word(&keyring.class);
         table.row([keyring_path(tenant, id), class.into(), lease, keys.to_string(), id.to_string(), notes.join("; ")]);
-        entries.push(json!({
-            "keyring": id, "path": keyring_path(tenant, id), "names": keyring.names,
-            "namespace": keyring.namespace, "namespace_path": namespace_path(tenant, keyring.namespace),
-            "class": class, "lease_ms": lease_ms(&keyring.class), "root": keyring.root, "keys": keys,
-            "ambiguous": ambiguous, "readers": names.sorted(&keyring.lessees), "accusers": names.sorted(&keyring.accusers),
-            "name": joined(&keyring.names),
-        }));
+        entries.push(facts(tenant, id, keyring, members, names));
     }
     Output::new(table.or("no keyrings yet"), json!({"keyrings": entries}))
 }

@@ -6,7 +6,7 @@
 use keymesh_custody::{Ristretto, RootPublic, seal};
 use keymesh_mesh::state::TenantState;
 use keymesh_mesh::state::tenant::Root;
-use keymesh_wire::body::{CustodyClass, Generation};
+use keymesh_wire::body::{CustodyClass, GenerationRef};
 use keymesh_wire::ids::{KeyId, KeyringId, RootId, VersionId};
 use keymesh_wire::label::{CapsuleLabel, CapsulePurpose, VersionLabel};
 use keymesh_wire::sealing::{SealingPublic, SealingSecret, seal_to};
@@ -15,6 +15,7 @@ use keymesh_wire::suite::Suite;
 use rand_core::CryptoRng;
 
 use super::error::CliError;
+use super::names::keyring_path;
 
 /// A data key's length in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -69,36 +70,36 @@ pub fn generation(
     Ok((public, capsule(tenant, root, keyring, purpose, secret, rng)?))
 }
 
-/// A new version of a key, sealed as its keyring demands. Returns the generation it is sealed to (0 for a quorum
-/// keyring) and the ciphertext.
+/// A new version of a key, sealed as its keyring demands: to this generation of a leased one. Returns the ciphertext.
 pub fn version(
     tenant: &TenantState,
-    keyring: KeyringId,
+    (keyring, generation): (KeyringId, Option<GenerationRef>),
     key: KeyId,
     version: VersionId,
     bytes: KeyBytes,
     rng: &mut impl CryptoRng,
-) -> Result<(u32, Vec<u8>), CliError> {
+) -> Result<Vec<u8>, CliError> {
+    let place = (keyring, generation);
     match bytes {
         KeyBytes::Short => {
             let secret = Secret32::random(rng);
-            seal_version(tenant, keyring, key, version, secret.expose_secret(), rng)
+            seal_version(tenant, place, key, version, secret.expose_secret(), rng)
         }
         KeyBytes::Long => {
             let secret = Secret64::random(rng);
-            seal_version(tenant, keyring, key, version, secret.expose_secret(), rng)
+            seal_version(tenant, place, key, version, secret.expose_secret(), rng)
         }
     }
 }
 
 fn seal_version(
     tenant: &TenantState,
-    keyring: KeyringId,
+    (keyring, generation): (KeyringId, Option<GenerationRef>),
     key: KeyId,
     version: VersionId,
     secret: &[u8],
     rng: &mut impl CryptoRng,
-) -> Result<(u32, Vec<u8>), CliError> {
+) -> Result<Vec<u8>, CliError> {
     let known = tenant.keyrings.get(&keyring).ok_or_else(|| CliError::NotFound {
         kind: "keyring",
         name: keyring.to_string(),
@@ -106,22 +107,24 @@ fn seal_version(
         hint: "`keymesh keyring list` shows them".to_owned(),
     })?;
     match &known.class {
-        CustodyClass::Leased { generation: Generation { number, public, .. }, .. } => {
+        CustodyClass::Leased { .. } => {
+            let chosen = generation.and_then(|generation| known.generation(&generation));
+            let chosen = chosen.ok_or_else(|| CliError::NoGeneration { keyring: keyring_path(tenant, &keyring) })?;
             let label = VersionLabel {
                 suite: Suite::V1,
                 mesh: tenant.mesh,
                 tenant: tenant.tenant,
                 keyring,
-                generation: *number,
+                generation: chosen.id.number,
                 key,
                 version,
             };
-            let public = SealingPublic::from_bytes(*public)?;
-            Ok((*number, seal_to(&public, &label.bytes(), &[], secret, rng)))
+            let public = SealingPublic::from_bytes(chosen.generation.public)?;
+            Ok(seal_to(&public, &label.bytes(), &[], secret, rng))
         }
         CustodyClass::Quorum => {
             let purpose = CapsulePurpose::Version { key, version };
-            Ok((0, capsule(tenant, known.root, keyring, purpose, secret, rng)?))
+            capsule(tenant, known.root, keyring, purpose, secret, rng)
         }
     }
 }
@@ -129,7 +132,9 @@ fn seal_version(
 #[cfg(test)]
 mod tests {
     use keymesh_mesh::state::Document;
-    use keymesh_wire::body::{Body, NewKeyring, NewNamespace, Person, Placement, TenantGenesis, keyring_id};
+    use keymesh_wire::body::{
+        Body, Generation, NewKeyring, NewNamespace, Person, Placement, TenantGenesis, keyring_id,
+    };
     use keymesh_wire::ids::{BlobHash, MeshId, NodeId, Nonce};
     use keymesh_wire::sealing::open_with;
     use keymesh_wire::sign::Identity;
@@ -185,8 +190,13 @@ mod tests {
         let state = document.tenant().expect("a tenant");
         let (key, id) = (KeyId::from_bytes([7; 32]), VersionId::from_bytes([8; 16]));
         for (bytes, len) in [(KeyBytes::Short, 32), (KeyBytes::Long, 64)] {
-            let (number, sealed) = version(state, keyring, key, id, bytes, rng).expect("sealed");
-            assert_eq!(number, 1);
+            let first = GenerationRef { keyring, number: 1, opened: None };
+            let sealed = version(state, (keyring, Some(first)), key, id, bytes, rng).expect("sealed");
+            let unknown = GenerationRef { number: 2, ..first };
+            for none in [None, Some(unknown)] {
+                let refused = version(state, (keyring, none), key, id, bytes, rng);
+                assert!(matches!(refused, Err(CliError::NoGeneration { keyring }) if keyring == "payments/volumes"));
+            }
             let label = |key| VersionLabel {
                 suite: Suite::V1,
                 mesh: state.mesh,
@@ -208,7 +218,7 @@ mod tests {
         let (document, keyring) = tenant(CustodyClass::Quorum);
         let state = document.tenant().expect("a tenant");
         let (key, id) = (KeyId::from_bytes([7; 32]), VersionId::from_bytes([8; 16]));
-        let refused = version(state, keyring, key, id, KeyBytes::Short, rng);
+        let refused = version(state, (keyring, None), key, id, KeyBytes::Short, rng);
         assert!(matches!(refused, Err(CliError::NoRoot { tenant }) if tenant == "acme"));
         assert!(live_root(state).is_err());
     }

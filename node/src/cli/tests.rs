@@ -70,6 +70,14 @@ fn commands_read_like_sentences() {
         "keyring create payments/volumes --class leased --lease 60s",
         "keyring create payments/vault --class quorum",
         "key create payments/volumes/web-1 --bytes 64",
+        "key create payments/volumes/web-1 --unattested",
+        "key rotate payments/volumes/web-1 --bytes 64",
+        "key rotate --due",
+        "key rotate --due --namespace payments --dry-run --json",
+        "key rotate --due --keyring payments/volumes",
+        "key show payments/volumes/web-1",
+        "keyring show payments/volumes",
+        "keyring renew payments/volumes",
         "key compromised payments/volumes/web-1",
         "rename ring_00 volumes-b",
         "policy set payments --file p.cedar",
@@ -103,6 +111,9 @@ fn a_command_line_that_contradicts_itself_is_refused_with_status_2() {
         "root create --custodians n1 n2 n3",
         "root create --threshold 2",
         "root create --committee nonsense",
+        "key rotate",
+        "key rotate a/b/c --due",
+        "key rotate a/b/c --dry-run",
     ] {
         assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
     }

@@ -213,7 +213,8 @@ fn version() -> String {
 
 fn leases(view: &View, now: keymesh_wire::time::Now) -> Vec<LeaseStatus> {
     let live = view.leases.iter().filter(|(_, lease)| !lease.is_over(now));
-    live.map(|((tenant, keyring), lease)| {
+    live.map(|((tenant, generation), lease)| {
+        let keyring = &generation.keyring;
         let known = view.tenants.get(tenant).and_then(|view| view.tenant().keyrings.get(keyring));
         LeaseStatus {
             tenant: *tenant,

@@ -61,20 +61,20 @@ impl Node {
                     return Err(WireError::refused());
                 }
                 Decision::Elsewhere { why } => return Err(WireError::new(Code::NotServedHere, why)),
-                Decision::NeedLease { keyring } => {
-                    let wish = Command::Input(Input::WantLease { tenant: request.tenant, keyring });
+                Decision::NeedLease { generation } => {
+                    let wish = Command::Input(Input::WantLease { tenant: request.tenant, generation });
                     let wait = PATIENCE.saturating_sub(started.elapsed());
                     let lease = async {
                         self.commands.send(wish).await.ok()?;
                         loop {
                             published.changed().await.ok()?;
-                            if self.view().leases.contains_key(&(request.tenant, keyring)) {
+                            if self.view().leases.contains_key(&(request.tenant, generation)) {
                                 return Some(());
                             }
                         }
                     };
                     if !matches!(tokio::time::timeout(wait, lease).await, Ok(Some(()))) {
-                        return Err(self.no_lease(request, &keyring));
+                        return Err(self.no_lease(request, &generation.keyring));
                     }
                 }
             }

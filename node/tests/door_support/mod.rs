@@ -298,6 +298,9 @@ impl Tenant {
         let class = CustodyClass::Leased { generation, lease };
         let new = NewKeyring { nonce, namespace, name: format!("ring{}", self.number), root, class };
         self.say(&Body::CreateKeyring(new), &admin(), vec![capsule]);
+        eventually("an attested generation", || {
+            self.read().keyrings.get(&keyring).is_some_and(|ring| ring.current(|_| true).is_some()).then_some(())
+        });
         let (nonce, version) = (Nonce::from_bytes(self.nonce()), VersionId::from_bytes(self.nonce()));
         let key = key_id(&self.id.into(), &admin().principal(), &nonce);
         let data_key = [self.number; 32];
@@ -305,7 +308,7 @@ impl Tenant {
             VersionLabel { suite: Suite::V1, mesh: mesh(), tenant: self.id, keyring, generation: 1, key, version };
         let to = SealingPublic::from_bytes(public).expect("a key");
         let sealed = seal_to(&to, &label.bytes(), &[], &data_key, &mut rng());
-        let version = WrappedVersion { version, generation: 1, ciphertext: hash(&sealed) };
+        let version = WrappedVersion { version, generation: 1, ciphertext: hash(&sealed), opened: None };
         let new = NewKey { nonce, keyring, name: "volume".into(), version };
         self.say(&Body::CreateKey(new), &admin(), vec![sealed]);
         Made { keyring, key, data_key }
@@ -331,7 +334,7 @@ impl Tenant {
         };
         let capsule =
             keymesh_custody::seal(&label.bytes(), &publics, &data_key, &mut rng()).expect("sealed").to_bytes();
-        let version = WrappedVersion { version, generation: 0, ciphertext: hash(&capsule) };
+        let version = WrappedVersion { version, generation: 0, ciphertext: hash(&capsule), opened: None };
         let new = NewKey { nonce, keyring, name: "volume".into(), version };
         self.say(&Body::CreateKey(new), &admin(), vec![capsule]);
         Made { keyring, key, data_key }

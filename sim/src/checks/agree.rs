@@ -6,11 +6,12 @@ use std::fmt::Debug;
 
 use keymesh_mesh::materialise::{Field, Materialised};
 use keymesh_mesh::state::DocumentState;
-use keymesh_mesh::state::tenant::{PolicyHead, Root, RootCommittee, TenantState};
-use keymesh_wire::body::{CommitteeSpec, Named};
-use keymesh_wire::ids::{DocumentId, PrincipalId, RootId, StatementId};
+use keymesh_mesh::state::tenant::{GenerationState, PolicyHead, Root, RootCommittee, TenantState};
+use keymesh_wire::body::{CommitteeSpec, GenerationRef, Named};
+use keymesh_wire::ids::{DocumentId, NodeId, PrincipalId, RootId, StatementId};
 
 use crate::model::facts::{Committee, Facts, Key, Keyring};
+use crate::model::generations::Generation;
 use crate::model::story::Set;
 
 /// How many sets of statements are remembered with their digests.
@@ -78,9 +79,22 @@ fn tenant(found: &mut Vec<String>, facts: &Facts, state: &TenantState) {
     differ(found, "keyrings", &facts.keyrings, &keyrings.collect());
     let keys = state.keys.iter().map(|(id, key)| {
         let versions = key.versions.iter().map(|version| version.wrapped.version).collect();
-        (*id, Key { keyring: key.keyring, versions, state: key.state })
+        let sealed_to = key.versions.last().map(|version| version.wrapped.sealed_to(key.keyring));
+        (*id, Key { keyring: key.keyring, versions, sealed_to, state: key.state })
     });
     differ(found, "keys", &facts.keys, &keys.collect());
+    let generations: BTreeMap<_, BTreeMap<_, _>> = state
+        .keyrings
+        .iter()
+        .filter(|(_, keyring)| !keyring.generations.is_empty())
+        .map(|(id, keyring)| (*id, keyring.generations.iter().map(generation).collect()))
+        .collect();
+    differ(found, "generations", &facts.generations, &generations);
+    let everybody = |_: &NodeId| true;
+    let current = state.keyrings.iter().filter_map(|(id, keyring)| Some((*id, keyring.current(everybody)?.id)));
+    differ(found, "current generations", &facts.current, &current.collect());
+    let due = state.keys.keys().filter(|key| state.due(key, everybody).is_some());
+    differ(found, "keys due", &facts.due, &due.copied().collect());
     differ(found, "names", &existing(facts), &names(state));
     let bound = state.enrolments.iter().filter_map(|(instance, enrolment)| {
         enrolment.holder().map(|claim| (instance.clone(), (claim.agent, claim.facts.clone())))
@@ -109,6 +123,17 @@ fn chains(root: &Root) -> Vec<Sharing> {
         (committee.epoch, committee.spec.clone(), past, committee.frozen)
     };
     root.committees.iter().map(of).collect()
+}
+
+fn generation(known: &GenerationState) -> (GenerationRef, Generation) {
+    let generation = Generation {
+        creator: known.creator,
+        readers: known.lessees.clone(),
+        accusers: known.accusers.clone(),
+        expelled: known.expelled.clone(),
+        after: known.after.clone(),
+    };
+    (known.id, generation)
 }
 
 /// The names of what there is.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keymesh_wire::audit::{AuditKind, AuditRecord, Outcome};
-use keymesh_wire::body::CustodyClass;
+use keymesh_wire::body::{CustodyClass, GenerationRef};
 use keymesh_wire::ids::{KeyringId, NodeId, RequestId, TenantId};
 use keymesh_wire::time::{Boot, Millis, Now, Wall};
 
@@ -29,12 +29,12 @@ pub(super) struct Releases {
     decided: BTreeMap<Handle, Option<Vec<u8>>>,
     allowed: BTreeSet<(usize, &'static str, RequestId)>,
     /// Leases with a durable record that were not seen to be used yet, by the request that opened them.
-    opened: BTreeMap<(usize, TenantId, KeyringId), RequestId>,
+    opened: BTreeMap<(usize, TenantId, KeyringId), Vec<RequestId>>,
     /// When somebody first contributed to a request.
     first: BTreeMap<RequestId, u64>,
     /// Whose boot clock does not run with virtual time.
     tampered: BTreeSet<usize>,
-    leases: BTreeMap<(usize, TenantId, KeyringId), Boot>,
+    leases: BTreeMap<(usize, TenantId, GenerationRef), Boot>,
 }
 
 fn name(kind: AuditKind) -> &'static str {
@@ -65,6 +65,13 @@ impl Releases {
             }
             Seen::Clock { node, .. } => {
                 self.tampered.insert(node);
+            }
+            Seen::Acknowledged { node, statements, .. } if look.is_honest(node) => {
+                for id in statements {
+                    if let Some(what) = look.model.unfit_seal(node, id) {
+                        look.wrong.push(format!("I2: n{} takes {id}, which is sealed to {what}", node + 1));
+                    }
+                }
             }
             Seen::Recorded { node, record } => self.record(node, record),
             Seen::Crashed { node, .. } | Seen::Started { node, .. } => {
@@ -100,8 +107,8 @@ impl Releases {
                 check_lessee(look, node, lessee, tenant, keyring);
                 self.check_record(look, node, AuditKind::LeasePartial, request);
             }
-            Seen::LeaseHeld { node, now, tenant, keyring, expires } if look.is_honest(node) => {
-                self.leased(look, node, now, (tenant, keyring), expires);
+            Seen::LeaseHeld { node, now, tenant, generation, expires } if look.is_honest(node) => {
+                self.leased(look, node, now, (tenant, generation), expires);
             }
             _ => {}
         }
@@ -112,7 +119,7 @@ impl Releases {
             self.allowed.insert((node, name(record.kind), record.request));
         }
         if let (AuditKind::LeaseOpened, Some(tenant), Some(keyring)) = (record.kind, record.tenant, record.keyring) {
-            self.opened.insert((node, tenant, keyring), record.request);
+            self.opened.entry((node, tenant, keyring)).or_default().push(record.request);
         }
     }
 
@@ -134,14 +141,17 @@ impl Releases {
         self.check_record(look, node, AuditKind::Release, asked.request);
         let facts = look.model.facts(node, &wish.tenant.into());
         let keyring = facts.and_then(|facts| facts.keys.get(&key).map(|key| key.keyring));
-        let lease = keyring.and_then(|keyring| self.leases.get(&(node, wish.tenant, keyring)));
-        if lease.is_none_or(|expires| now.boot >= *expires) {
+        let runs = self.leases.iter().any(|((at, tenant, generation), expires)| {
+            (*at, *tenant, Some(generation.keyring)) == (node, wish.tenant, keyring) && now.boot < *expires
+        });
+        if !runs {
             look.wrong.push(format!("I6: n{n} releases {key} without a lease that runs"));
         }
     }
 
-    fn leased(&mut self, look: &mut Look<'_>, node: usize, now: Now, of: (TenantId, KeyringId), expires: Boot) {
-        let (tenant, keyring) = of;
+    fn leased(&mut self, look: &mut Look<'_>, node: usize, now: Now, of: (TenantId, GenerationRef), expires: Boot) {
+        let (tenant, generation) = of;
+        let keyring = generation.keyring;
         let facts = look.model.facts(node, &tenant.into());
         let n = node + 1;
         let Some(lease) = facts.as_ref().and_then(|facts| lease_of(facts, &keyring)) else {
@@ -151,7 +161,8 @@ impl Releases {
         if left > lease.0 {
             look.wrong.push(format!("I6: n{n} has a lease for {left} ms more, at most {lease} are allowed"));
         }
-        match self.opened.remove(&(node, tenant, keyring)).map(|request| self.first.get(&request)) {
+        let opened = self.opened.get_mut(&(node, tenant, keyring)).and_then(Vec::pop);
+        match opened.map(|request| self.first.get(&request)) {
             None => look.wrong.push(format!("I7: n{n} uses a lease of {keyring} without a durable record of it")),
             Some(first) => {
                 // It was asked for no later than somebody first contributed, and runs from then on.
@@ -162,7 +173,7 @@ impl Releases {
                 }
             }
         }
-        self.leases.insert((node, tenant, keyring), expires);
+        self.leases.insert((node, tenant, generation), expires);
     }
 }
 

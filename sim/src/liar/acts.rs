@@ -155,13 +155,13 @@ impl Liar {
     }
 
     fn false_word(&mut self, tenant: &TenantState) -> Option<Body> {
-        let keyrings: Vec<KeyringId> = tenant.keyrings.keys().copied().collect();
-        if keyrings.is_empty() {
+        let known = tenant.keyrings.values().flat_map(|keyring| &keyring.generations);
+        let known: Vec<GenerationRef> = known.map(|generation| generation.id).collect();
+        if known.is_empty() {
             return None;
         }
-        let keyring = keyrings[draw::place(&mut self.rng, keyrings.len())];
-        let number = draw::between(&mut self.rng, 1, 2) as u32;
-        let word = GenerationRef { keyring, number };
+        let mut word = known[draw::place(&mut self.rng, known.len())];
+        word.number += draw::between(&mut self.rng, 0, 1) as u32;
         Some(match draw::chance(&mut self.rng, 500) {
             true => Body::AccuseGeneration(word),
             false => Body::AttestGeneration(word),

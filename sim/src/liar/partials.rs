@@ -7,7 +7,7 @@ use keymesh_custody::{KeyShare, Ristretto, VerifiedCapsule, open_partial};
 use keymesh_mesh::custody::message::{Answer, LeaseRequest, Refusal, RefusalCode, SealedPart, Verdict};
 use keymesh_mesh::custody::partial::{generation_purpose, verified_capsule};
 use keymesh_mesh::view::{TenantView, View};
-use keymesh_wire::body::CustodyClass;
+use keymesh_wire::body::GenerationRef;
 use keymesh_wire::codec;
 use keymesh_wire::envelope::Verified;
 use keymesh_wire::ids::{BlobHash, KeyId};
@@ -39,7 +39,7 @@ pub(super) struct Asked {
 
 #[derive(Debug, Clone, Copy)]
 enum What {
-    Lease(KeyringId),
+    Lease(GenerationRef),
     Release(KeyId),
 }
 
@@ -55,7 +55,7 @@ impl Liar {
     pub(super) fn hears_custody(&mut self, message: &CustodyMessage) -> bool {
         let asked = match message {
             CustodyMessage::LeaseAsk(envelope) => Verified::<LeaseRequest>::from_bytes(envelope).ok().map(|asked| {
-                let what = What::Lease(asked.keyring);
+                let what = What::Lease(asked.wanted());
                 (asked.request, Asked { tenant: asked.tenant, recipient: asked.recipient, what })
             }),
             CustodyMessage::QuorumAsk(envelope) => Verified::<QuorumRequest>::from_bytes(envelope).ok().map(|asked| {
@@ -164,10 +164,10 @@ fn bent(share: &KeyShare<Ristretto>, index: Option<u8>) -> Option<KeyShare<Ristr
 fn target(view: &View, tenant: &TenantView, what: What) -> Option<Target> {
     let state = tenant.tenant();
     let (keyring, hash, purpose) = match what {
-        What::Lease(keyring) => match &state.keyrings.get(&keyring)?.class {
-            CustodyClass::Leased { generation, .. } => (keyring, generation.capsule, generation_purpose(generation)),
-            CustodyClass::Quorum => return None,
-        },
+        What::Lease(wanted) => {
+            let generation = &state.keyrings.get(&wanted.keyring)?.generation(&wanted)?.generation;
+            (wanted.keyring, generation.capsule, generation_purpose(generation))
+        }
         What::Release(key) => {
             let known = state.keys.get(&key)?;
             let version = &known.versions.last()?.wrapped;
@@ -182,7 +182,8 @@ fn target(view: &View, tenant: &TenantView, what: What) -> Option<Target> {
 /// Another capsule to the same root.
 fn another(view: &View, tenant: &TenantView, than: &Target) -> Option<Target> {
     let state = tenant.tenant();
-    let leases = state.keyrings.keys().map(|keyring| What::Lease(*keyring));
+    let generations = state.keyrings.values().flat_map(|keyring| &keyring.generations);
+    let leases = generations.map(|generation| What::Lease(generation.id));
     let versions = state.keys.keys().map(|key| What::Release(*key));
     let mut all = leases.chain(versions).filter_map(|what| target(view, tenant, what));
     all.find(|other| other.root == than.root && other.hash != than.hash)

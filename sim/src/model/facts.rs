@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keymesh_wire::body::{
-    Body, CommitteeSpec, CustodyClass, EditOp, InstanceFacts, KeyState, Named, Placement, Role, Scope, Subject, key_id,
-    keyring_id,
+    Body, CommitteeSpec, CustodyClass, EditOp, GenerationRef, InstanceFacts, KeyState, Named, Placement, Role, Scope,
+    Subject, WrappedVersion, key_id, keyring_id,
 };
 use keymesh_wire::ids::{
     BlobHash, KeyId, KeyringId, MeshId, NamespaceId, NodeId, PrincipalId, RootId, StatementId, VersionId,
@@ -13,6 +13,7 @@ use keymesh_wire::time::Wall;
 use sha2::{Digest, Sha256};
 
 use super::epochs;
+use super::generations::{self, Generation, Ring};
 use super::rights::{Rights, role};
 use super::story::Story;
 
@@ -34,6 +35,8 @@ pub struct Key {
     pub keyring: KeyringId,
     /// Its versions in the order of their times.
     pub versions: Vec<VersionId>,
+    /// What the newest is sealed to.
+    pub sealed_to: Option<GenerationRef>,
     /// Its state.
     pub state: KeyState,
 }
@@ -113,8 +116,14 @@ pub struct Facts {
     pub namespaces: BTreeMap<NamespaceId, Option<NamespaceId>>,
     /// Keyrings.
     pub keyrings: BTreeMap<KeyringId, Keyring>,
+    /// Generations of leased keyrings.
+    pub generations: BTreeMap<KeyringId, BTreeMap<GenerationRef, Generation>>,
+    /// The generation that new versions go to.
+    pub current: BTreeMap<KeyringId, GenerationRef>,
     /// Keys.
     pub keys: BTreeMap<KeyId, Key>,
+    /// Keys whose newest version somebody could read who was expelled, or lies in a generation that is called false.
+    pub due: BTreeSet<KeyId>,
     /// Names.
     pub names: BTreeMap<Named, BTreeSet<String>>,
     /// Instances that are bound, with their agent.
@@ -144,7 +153,20 @@ impl Facts {
         facts.evidence = read.evidence();
         facts.namespaces = read.namespaces();
         facts.keyrings = read.keyrings();
+        facts.generations = read.generations();
+        let nodes = facts.nodes.values();
+        let lessees: BTreeSet<NodeId> = nodes.filter(|placed| placed.lessee).map(|placed| placed.node).collect();
+        let newest = facts.generations.iter().filter_map(|(id, all)| Some((*id, generations::current(all, &lessees)?)));
+        facts.current = newest.collect();
         facts.keys = read.keys();
+        let due = facts.keys.iter().filter(|(_, key)| {
+            let generation = key.sealed_to.and_then(|of| facts.generations.get(&of.keyring)?.get(&of));
+            let taken = |known: &Generation| {
+                !known.expelled.is_empty() || known.accusers.intersection(&lessees).next().is_some()
+            };
+            key.state < KeyState::Deactivated && generation.is_some_and(taken)
+        });
+        facts.due = due.map(|(id, _)| *id).collect();
         facts.names = read.names();
         facts.roots = read.roots();
         facts.bound = read.bound(facts.live_root());
@@ -335,6 +357,19 @@ impl<'s> Reading<'_, 's> {
         .collect()
     }
 
+    fn generations(&self) -> BTreeMap<KeyringId, BTreeMap<GenerationRef, Generation>> {
+        let mut all = BTreeMap::new();
+        for (id, made) in self.story.keyrings().filter_map(|id| Some((id, self.rights.keyring(&id)?))) {
+            let Some(Body::CreateKeyring(new)) = self.story.body(made) else { continue };
+            let ring = Ring { id, made, namespace: new.namespace, class: &new.class };
+            let found = generations::of_ring(self.story, self.rights, &ring);
+            if !found.is_empty() {
+                all.insert(id, found);
+            }
+        }
+        all
+    }
+
     fn keys(&self) -> BTreeMap<KeyId, Key> {
         let mut keys = BTreeMap::new();
         let changes = self.counting("set-key-state");
@@ -350,13 +385,14 @@ impl<'s> Reading<'_, 's> {
             let Some(body) = new(*first) else { continue };
             let lies_in: BTreeSet<KeyringId> =
                 made.iter().filter_map(|place| new(*place)).map(|new| new.keyring).collect();
-            let mut dated: BTreeSet<(Wall, VersionId)> =
-                BTreeSet::from([(self.story.at(*first).time(), body.version.version)]);
+            let dated_at = |place: usize, version: &WrappedVersion| (self.story.at(place).time(), version.version);
+            let mut dated: BTreeMap<(Wall, VersionId), GenerationRef> =
+                BTreeMap::from([(dated_at(*first, &body.version), body.version.sealed_to(body.keyring))]);
             for place in &versions {
                 if let Some(Body::AddVersion(more)) = self.story.body(*place)
                     && (more.key, more.keyring) == (id, body.keyring)
                 {
-                    dated.insert((self.story.at(*place).time(), more.version.version));
+                    dated.entry(dated_at(*place, &more.version)).or_insert(more.version.sealed_to(body.keyring));
                 }
             }
             let moved = changes.iter().filter_map(|place| match self.story.body(*place) {
@@ -366,9 +402,12 @@ impl<'s> Reading<'_, 's> {
                 _ => None,
             });
             let state = moved.max().unwrap_or(KeyState::Active);
-            let mut versions: Vec<VersionId> = dated.into_iter().map(|(_, version)| version).collect();
-            versions.dedup();
-            keys.insert(id, Key { keyring: body.keyring, versions, state });
+            let mut versions: Vec<(VersionId, GenerationRef)> =
+                dated.into_iter().map(|((_, version), sealed_to)| (version, sealed_to)).collect();
+            versions.dedup_by_key(|(version, _)| *version);
+            let sealed_to = versions.last().map(|(_, sealed_to)| *sealed_to);
+            let versions = versions.into_iter().map(|(version, _)| version).collect();
+            keys.insert(id, Key { keyring: body.keyring, versions, sealed_to, state });
         }
         keys
     }

@@ -10,6 +10,7 @@
 
 mod epochs;
 pub mod facts;
+pub mod generations;
 pub mod rights;
 pub mod story;
 
@@ -20,7 +21,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use keymesh_wire::body::{Body, CustodyClass, InstanceFacts, KeyState, Scope};
+use keymesh_wire::body::{Body, CustodyClass, GenerationRef, InstanceFacts, KeyState, Scope};
 use keymesh_wire::ids::{DocumentId, KeyId, NodeId, PrincipalId, StatementId, TenantId, VersionId};
 use keymesh_wire::statement::Checked;
 
@@ -309,6 +310,34 @@ impl Model {
             heads.iter().flatten().all(|rule| rule.permits.iter().any(|rule| rule.fits(instance)))
         };
         if heads.iter().any(permits) { Verdict::May } else { Verdict::MustNot(Reason::Policy) }
+    }
+
+    /// Why a version that a statement seals should not have been taken by the node that has it on its disk.
+    pub fn unfit_seal(&self, node: usize, id: &StatementId) -> Option<&'static str> {
+        let statement = self.statement(id)?;
+        let (keyring, version) = match statement.body()? {
+            Body::CreateKey(new) => (new.keyring, &new.version),
+            Body::AddVersion(new) => (new.keyring, &new.version),
+            _ => return None,
+        };
+        let document = statement.document();
+        let facts = self.facts(node, &document)?;
+        let of = version.sealed_to(keyring);
+        let Some(generation) = facts.generations.get(&keyring)?.get(&of) else { return Some("no generation") };
+        let story = self.story(&document)?;
+        let past = story.past(story.place(id)?);
+        let rights = Rights::of(story, &self.documents.get(&document)?.memory, past);
+        // What the author knew as attested the node knew, and what is fit now was fit when it took the statement.
+        let known = self.meaning(&document, past);
+        let better = known.as_ref().and_then(|known| known.generations.get(&keyring)).is_some_and(|known| {
+            let fit =
+                |id: &GenerationRef| facts.generations[&keyring].get(id).is_some_and(generations::Generation::is_fit);
+            known.iter().any(|(id, other)| other.is_attested() && fit(id))
+        });
+        if better && !generation.is_attested() {
+            return Some("a generation that its creator alone knows");
+        }
+        generations::is_tainted(story, &rights, past, &of).then_some("a generation that an expelled lessee could read")
     }
 
     /// What a key's newest version holds, by a node's disk. Nothing if nobody told.

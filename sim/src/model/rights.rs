@@ -151,6 +151,16 @@ impl<'s> Rights<'s> {
         self.holds(LAST, place)
     }
 
+    /// Whether a known statement's author had the right to it, or would have if no denial stood.
+    pub fn was_ever_rightful(&self, place: usize) -> bool {
+        self.holds(0, place) || self.holds(LAST, place)
+    }
+
+    /// Whether somebody has a right over a namespace, if only as a suspended admin.
+    pub fn rules(&self, who: &PrincipalId, namespace: NamespaceId) -> bool {
+        self.admins_from(self.now()).contains(who) || self.administers(self.now(), who, Some(namespace))
+    }
+
     /// Whether a known statement is rightful and has the persons it needs behind it.
     pub fn counts(&self, place: usize) -> bool {
         self.known.has(place) && self.passed(self.now(), place)
@@ -544,6 +554,7 @@ impl<'s> Rights<'s> {
                 let stands = self.namespace(from, &new.namespace).is_some();
                 tenant && stands && self.administers(from, &who, Some(new.namespace))
             }
+            Body::OpenGeneration(new) => tenant && runs_keyring(&new.keyring),
             Body::CreateKey(new) => tenant && runs_keyring(&new.keyring),
             Body::AddVersion(new) => tenant && runs_keyring(&new.keyring),
             Body::SetKeyState(change) if needs(body) == Needs::One => tenant && runs_keyring(&change.keyring),

@@ -4,14 +4,16 @@
 //! the act that brings it about, and fails when one has none. Nobody waits for anybody: an act hands something in and
 //! goes; what comes of it is looked at when it comes.
 //!
-//! To add to it: what people say belongs into `people`, what they say without a right to it into `abuse`, how they
-//! contradict one another into `quarrel`, changes of custody into `custody`, what agents ask into `agents`, what breaks into `faults`, and how
+//! To add to it: what people say belongs into `people`, how they take keys from whoever was expelled into `generations`,
+//! what they say without a right to it into `abuse`, how they contradict one another into `quarrel`, changes of custody
+//! into `custody`, what agents ask into `agents`, what breaks into `faults`, and how
 //! a scenario is set up and how all comes right in the end into `stage`.
 
 mod abuse;
 mod agents;
 mod custody;
 mod faults;
+mod generations;
 mod look;
 mod people;
 mod quarrel;

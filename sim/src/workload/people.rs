@@ -44,7 +44,7 @@ impl Run {
         if self.scenario.bribed && tenant == 0 && draw::chance(&mut self.world.rng, 80) {
             return self.bribe(tenant, node);
         }
-        match self.place(50) {
+        match self.place(54) {
             0..=2 => self.create_keyring(tenant, node, true),
             3 => self.create_keyring(tenant, node, false),
             4..=8 => self.create_key(tenant, node),
@@ -71,6 +71,8 @@ impl Run {
             39 => self.overreach(tenant, node),
             40..=44 => self.contradict(tenant, node),
             45..=48 => self.custody(tenant, node),
+            49 => self.open_generation(tenant, node),
+            50..=52 => self.rotate_due(tenant, node),
             _ => self.revoke_and_ask(tenant, node),
         }
     }
@@ -102,7 +104,7 @@ impl Run {
         self.say_as(tenant, node, first, body, blobs, then)
     }
 
-    fn say_as(
+    pub(super) fn say_as(
         &mut self,
         tenant: usize,
         node: usize,
@@ -203,7 +205,7 @@ impl Run {
     }
 
     /// A keyring that can be seen at a node.
-    fn keyring_at(&mut self, tenant: usize, node: usize) -> Option<KnownKeyring> {
+    pub(super) fn keyring_at(&mut self, tenant: usize, node: usize) -> Option<KnownKeyring> {
         let state = self.state(node, tenant)?;
         let seen = |keyring: &&KnownKeyring| state.keyrings.contains_key(&keyring.id);
         let known: Vec<_> = self.tenants[tenant].keyrings.iter().filter(seen).copied().collect();
@@ -218,7 +220,7 @@ impl Run {
         if known.is_empty() { None } else { Some(known[self.place(known.len())].clone()) }
     }
 
-    fn fresh(&mut self) -> [u8; 32] {
+    pub(super) fn fresh(&mut self) -> [u8; 32] {
         let mut data = [0; 32];
         self.world.rng.fill_bytes(&mut data);
         self.world.plant(&data);
@@ -248,7 +250,12 @@ impl Run {
     }
 
     fn add_version(&mut self, tenant: usize, node: usize) {
-        let Some(known) = self.key_at(tenant, node).filter(|_| self.knows_root(node, tenant)) else { return };
+        if let Some(known) = self.key_at(tenant, node).filter(|_| self.knows_root(node, tenant)) {
+            self.add_version_to(tenant, node, &known);
+        }
+    }
+
+    pub(super) fn add_version_to(&mut self, tenant: usize, node: usize, known: &KnownKey) {
         let data = self.fresh();
         let admin = self.admin(tenant, node);
         let Some(view) = self.world.node(node).view().cloned() else { return };

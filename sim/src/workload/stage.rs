@@ -454,7 +454,7 @@ impl Run {
             .iter()
             .filter(|known| {
                 let closed = state.policies.contains_key(&Scope::Keyring(known.keyring));
-                let accused = state.keyrings.get(&known.keyring).is_none_or(|keyring| !keyring.accusers.is_empty());
+                let accused = state.keyrings.get(&known.keyring).is_none_or(|keyring| !keyring.accusers().is_empty());
                 let false_public =
                     self.tenants[tenant].keyrings.iter().any(|k| k.id == known.keyring && k.false_public);
                 let there = |hash: &BlobHash| {

@@ -177,13 +177,13 @@ impl World {
     /// Tells of leases that the view before did not hold, or held for a shorter time.
     fn leases_seen(&mut self, node: usize, view: &View) {
         let before = self.nodes[node].view().cloned();
-        for ((tenant, keyring), lease) in &view.leases {
+        for ((tenant, generation), lease) in &view.leases {
             self.canaries.plant("a generation's secret", lease.secret.expose_secret().expose_secret());
-            let old = before.as_ref().and_then(|view| view.leases.get(&(*tenant, *keyring)));
+            let old = before.as_ref().and_then(|view| view.leases.get(&(*tenant, *generation)));
             if old.is_none_or(|old| old.expires < lease.expires) {
                 let expires = lease.expires;
                 let now = self.nodes[node].now(self.at);
-                self.saw(Seen::LeaseHeld { node, now, tenant: *tenant, keyring: *keyring, expires });
+                self.saw(Seen::LeaseHeld { node, now, tenant: *tenant, generation: *generation, expires });
             }
         }
     }

@@ -90,8 +90,8 @@ impl World {
         let known = held.tenant().keys.get(&key)?;
         let keyring: KeyringId = known.keyring;
         let CustodyClass::Leased { .. } = held.tenant().keyrings.get(&keyring)?.class else { return None };
-        let lease = self.liars.get(&node)?.hoard.get(&(tenant, keyring))?;
         let wrapped = &known.versions.last()?.wrapped;
+        let lease = self.liars.get(&node)?.hoard.get(&(tenant, wrapped.sealed_to(keyring)))?;
         let label = VersionLabel {
             suite: Suite::V1,
             mesh: view.mesh,

@@ -1,10 +1,13 @@
 //! Mutants of the fold.
 
-use keymesh_wire::body::{Body, KeyState, KeyStateChange, Role, Scope};
+use keymesh_wire::body::{
+    Body, Generation, GenerationRef, KeyState, KeyStateChange, NewGeneration, Role, Scope, key_id,
+};
 
 use super::super::Mutant;
 use super::both;
 use crate::state::graph::Insertion;
+use crate::state::tests::generations::{leased, make_key};
 use crate::state::tests::story::*;
 
 fn launch() -> Body {
@@ -33,6 +36,32 @@ fn a_destroyed_key_comes_back_as_a_suspended_one() {
     while story.say_after("bob", &before, &change(KeyState::Suspended)) < destroyed {}
     let state = || story.tenant_now().keys[&key].state;
     assert_eq!(both(Mutant::DeleteLosesToPut, state), (KeyState::Destroyed, KeyState::Suspended));
+}
+
+#[test]
+fn a_generation_that_an_expelled_lessee_could_read_counts_as_good() {
+    let mut story = Story::tenant(&["ann", "bob"], 1);
+    let namespace = story.namespace("ann", None, "dev");
+    let first = leased(&mut story, "ann", namespace);
+    story.say("n1", &Body::AttestGeneration(first));
+    story.say("ann", &make_key(first, "disk"));
+    story.say("ann", &Body::DisplaceNode(who("n1")));
+    let key = key_id(&story.document(), &who("ann"), &nonce("disk"));
+    assert_eq!(both(Mutant::ExpelledNotDue, || story.tenant_now().due(&key, |_| true).is_some()), (true, false));
+}
+
+#[test]
+fn a_version_is_sealed_to_a_generation_that_nobody_attested() {
+    let mut story = Story::tenant(&["ann", "bob"], 1);
+    let namespace = story.namespace("ann", None, "dev");
+    let first = leased(&mut story, "ann", namespace);
+    story.say("n1", &Body::AttestGeneration(first));
+    let generation = Generation { number: 2, public: [2; 32], capsule: blob("second") };
+    let opened = story.say("ann", &Body::OpenGeneration(NewGeneration { keyring: first.keyring, generation }));
+    let document = story.document_now();
+    story.say("ann", &make_key(GenerationRef { number: 2, opened: Some(opened), ..first }, "disk"));
+    let key = story.statements().last().expect("said").clone();
+    assert_eq!(both(Mutant::SealedToUnattested, || document.unfit_seal(&[&key]).is_some()), (true, false));
 }
 
 #[test]

@@ -37,7 +37,8 @@ fn effects(step: Step) -> Vec<Effect> {
 /// A node asks for a lease and gets it from two custodians when it is half a second later. The step that opened it.
 fn lease(stage: &Stage, node: &mut Replica) -> Step {
     let mut rng = rng();
-    let wanted = node.step(NOW, &mut rng, Input::WantLease { tenant: stage.tenant_id(), keyring: stage.keyring });
+    let wanted =
+        node.step(NOW, &mut rng, Input::WantLease { tenant: stage.tenant_id(), generation: stage.generation() });
     let asked = effects(wanted).into_iter().find_map(|effect| match effect {
         Effect::Send { frame, .. } => match CustodyMessage::from_frame(&frame) {
             Ok(CustodyMessage::LeaseAsk(envelope)) => Some(envelope),
@@ -60,7 +61,7 @@ fn lease(stage: &Stage, node: &mut Replica) -> Step {
 }
 
 fn expires(stage: &Stage, node: &Replica) -> Boot {
-    node.view().leases[&(stage.tenant_id(), stage.keyring)].expires
+    node.view().leases[&(stage.tenant_id(), stage.generation())].expires
 }
 
 fn request(stage: &Stage) -> ReleaseRequest {
@@ -167,6 +168,7 @@ fn judged(stage: &Stage, view: &View, issued: Wall, denials: [u8; 32]) -> Option
         generation: 1,
         recipient: *SealingSecret::random(&mut rng()).public().as_bytes(),
         denials,
+        opened: None,
     };
     decide_lease(view, &Verified::sign(asked, &identity("n1")), NOW).0.err().map(|refusal| refusal.code)
 }

@@ -166,7 +166,7 @@ impl Stage {
                 nonce: nonce("disk"),
                 keyring,
                 name: "disk".into(),
-                version: WrappedVersion { version: id, generation: 1, ciphertext: hash(&sealed) },
+                version: WrappedVersion { version: id, generation: 1, ciphertext: hash(&sealed), opened: None },
             }),
         );
         let blobs = vec![(hash(&capsule), capsule), (hash(&sealed), sealed)];
@@ -176,6 +176,11 @@ impl Stage {
     /// The tenant.
     pub(super) fn tenant_id(&self) -> TenantId {
         self.tenant.document().into()
+    }
+
+    /// The keyring's generation.
+    pub(super) fn generation(&self) -> GenerationRef {
+        GenerationRef { keyring: self.keyring, number: 1, opened: None }
     }
 
     /// The mesh.

@@ -206,7 +206,8 @@ impl Net {
         parents.truncate(limits::PARENTS);
         let blob: [u8; 80] = self.random();
         let ciphertext = BlobHash::from_bytes(Sha256::digest(blob).into());
-        let version = WrappedVersion { version: VersionId::from_bytes([1; 16]), generation: 1, ciphertext };
+        let version =
+            WrappedVersion { version: VersionId::from_bytes([1; 16]), generation: 1, ciphertext, opened: None };
         let (key, keyring) = (KeyId::from_bytes([2; 32]), KeyringId::from_bytes([3; 32]));
         let body = Body::AddVersion(NewVersion { key, keyring, version });
         let statement = Checked::sign(&body, Some(document), parents, Wall(3), &self.author).expect("it holds");

@@ -161,8 +161,7 @@ impl TenantState {
                             root: new.root,
                             class: new.class.clone(),
                             creator: statement.author(),
-                            lessees: BTreeSet::new(),
-                            accusers: BTreeSet::new(),
+                            generations: Vec::new(),
                         };
                         self.keyrings.insert(id, keyring);
                     }
@@ -170,21 +169,7 @@ impl TenantState {
                 _ => {}
             }
         }
-        for statement in valid.iter().map(|index| &graph.entries()[*index].statement) {
-            match statement.body() {
-                Some(Body::AttestGeneration(at)) => {
-                    if let Some(keyring) = self.keyrings.get_mut(&at.keyring) {
-                        keyring.lessees.insert(statement.author());
-                    }
-                }
-                Some(Body::AccuseGeneration(at)) => {
-                    if let Some(keyring) = self.keyrings.get_mut(&at.keyring) {
-                        keyring.accusers.insert(statement.author());
-                    }
-                }
-                _ => {}
-            }
-        }
+        self.fold_generations(graph, authority);
     }
 
     fn fold_keys(&mut self, graph: &Graph, valid: &[Index]) {

@@ -257,8 +257,8 @@ impl Writer {
         match step.act % 8 {
             0..3 => attest_root(RootId::from(root), if step.act < 250 { "t" } else { "lie" }),
             3..5 => vote(PEOPLE[5 + usize::from(step.act) % 2], "i-1"),
-            5 => Body::AccuseGeneration(GenerationRef { keyring: self.keyring(view), number: 1 }),
-            6 => Body::AttestGeneration(GenerationRef { keyring: self.keyring(view), number: 1 }),
+            5 => Body::AccuseGeneration(GenerationRef { keyring: self.keyring(view), number: 1, opened: None }),
+            6 => Body::AttestGeneration(GenerationRef { keyring: self.keyring(view), number: 1, opened: None }),
             _ => {
                 let denial = self.first(view, |body| matches!(body, Body::Revoke(_)));
                 Body::Witness(vec![denial.unwrap_or(self.statements[0].id())])

@@ -5,6 +5,7 @@
 mod custody;
 mod endorsements;
 mod generate;
+pub(crate) mod generations;
 mod objects;
 mod oracle;
 mod properties;

@@ -77,7 +77,7 @@ pub fn placement(node: &str) -> Placement {
 /// A version of a key.
 pub fn version(word: &str) -> WrappedVersion {
     let version = VersionId::from_bytes(*nonce(word).as_bytes());
-    WrappedVersion { version, generation: 0, ciphertext: blob(word) }
+    WrappedVersion { version, generation: 0, ciphertext: blob(word), opened: None }
 }
 
 /// Facts about an instance.

@@ -111,6 +111,9 @@ impl Body {
                     CustodyClass::Quorum => Ok(()),
                 }
             }
+            Self::OpenGeneration(new) if new.generation.number < 2 => {
+                Err(BodyError::Range { field: "further generation", range: "above 1" })
+            }
             Self::CreateKey(key) => name(&key.name),
             Self::SetPolicy(policy) => text("policy", &policy.text, limits::POLICY_BYTES),
             Self::TrustEvidence(root) => text("certificate", &root.certificate, 8 * 1024),
@@ -139,6 +142,7 @@ impl Body {
             | Self::RevokeGrant(_)
             | Self::AttestGeneration(_)
             | Self::AccuseGeneration(_)
+            | Self::OpenGeneration(_)
             | Self::AddVersion(_)
             | Self::SetKeyState(_)
             | Self::DistrustEvidence(_) => Ok(()),

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 
 use data_encoding::HEXLOWER;
 use keymesh_wire::audit::AuditRecord;
-use keymesh_wire::body::{Body, key_id, keyring_id};
+use keymesh_wire::body::{Body, GenerationRef, NewVersion, WrappedVersion, key_id, keyring_id};
 use keymesh_wire::codec;
 use keymesh_wire::envelope::{Signable, Verified};
-use keymesh_wire::ids::{DocumentId, Nonce};
+use keymesh_wire::ids::{DocumentId, Nonce, StatementId};
 use keymesh_wire::label::{CapsuleLabel, PartialBinding, VersionLabel};
 use keymesh_wire::limits;
 use keymesh_wire::request::session_info;
@@ -19,6 +19,9 @@ use keymesh_wire::sign::Identity;
 use keymesh_wire::statement::{Checked, Content};
 
 use super::samples::*;
+
+/// How many kinds about changes of sharing have their ids in one file.
+const SHARING_KINDS: usize = 12;
 
 /// The bytes on file under this name.
 fn on_file(name: &str, made: &[u8]) -> Vec<u8> {
@@ -60,7 +63,11 @@ fn the_id_of_a_statement_is_the_one_on_file() {
     let bodies = bodies();
     let (first, later) = bodies.split_at(FIRST_KINDS);
     assert_on_file("statement-ids-v1", &ids(first));
-    assert_on_file("statement-ids-sharing-v1", &ids(later));
+    let (sharing, later) = later.split_at(SHARING_KINDS);
+    assert_on_file("statement-ids-sharing-v1", &ids(sharing));
+    for body in later {
+        assert_on_file(&format!("statement-id-v1-{}", body.kind()), statement(body).id().as_bytes());
+    }
 }
 
 fn check_signed<T: Signable + PartialEq + std::fmt::Debug + Clone>(name: &str, payload: &T, signer: &Identity) {
@@ -82,6 +89,24 @@ fn tickets_and_requests_are_the_ones_on_file() {
     let newest =
         keymesh_wire::request::QuorumRequest { version: None, receipt: Default::default(), ..quorum_request() };
     check_signed("quorum-request-v1-newest", &newest, &identity(6));
+}
+
+#[test]
+fn words_about_a_later_generation_are_the_ones_on_file() {
+    let opened = Some(StatementId::from_bytes([0x37; 32]));
+    for body in bodies() {
+        let later = match body {
+            Body::AttestGeneration(of) => Body::AttestGeneration(GenerationRef { number: 2, opened, ..of }),
+            Body::AddVersion(new) => {
+                let version = WrappedVersion { generation: 2, opened, ..new.version };
+                Body::AddVersion(NewVersion { version, ..new })
+            }
+            _ => continue,
+        };
+        let made = statement(&later);
+        let kept = assert_on_file(&format!("statement-v1-{}-later-generation", later.kind()), made.bytes());
+        assert_eq!(Checked::from_bytes(&kept).expect("read for ever").content(), &Content::Known(later));
+    }
 }
 
 #[test]

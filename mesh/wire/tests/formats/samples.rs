@@ -53,7 +53,7 @@ fn key() -> KeyId {
 
 fn version() -> WrappedVersion {
     let (version, ciphertext) = (VersionId::from_bytes([0x33; 16]), BlobHash::from_bytes([0x34; 32]));
-    WrappedVersion { version, generation: 1, ciphertext }
+    WrappedVersion { version, generation: 1, ciphertext, opened: None }
 }
 
 /// A node's card.
@@ -86,7 +86,7 @@ fn facts() -> InstanceFacts {
 pub fn bodies() -> Vec<Body> {
     let people = vec![person(1, "ann"), person(2, "bob"), person(3, "cem")];
     let generation = Generation { number: 1, public: [0x35; 32], capsule: BlobHash::from_bytes([0x36; 32]) };
-    let reference = GenerationRef { keyring: keyring(), number: 1 };
+    let reference = GenerationRef { keyring: keyring(), number: 1, opened: None };
     let mut bodies = vec![
         Body::MeshGenesis(MeshGenesis {
             name: "mesh".into(),
@@ -175,6 +175,8 @@ pub fn bodies() -> Vec<Body> {
         Body::Rename(Renaming { object: Named::Key(key()), name: "root-volume".into() }),
     ];
     bodies.extend(sharing_bodies());
+    let generation = Generation { number: 2, public: [0x30; 32], capsule: BlobHash::from_bytes([0x31; 32]) };
+    bodies.push(Body::OpenGeneration(NewGeneration { keyring: keyring(), generation }));
     bodies
 }
 
@@ -212,7 +214,8 @@ pub fn is_sampled(body: &Body) -> bool {
         | Body::Witness(_)
         | Body::Rename(_)
         | Body::RefreshShares(_)
-        | Body::ReshareRoot(_) => true,
+        | Body::ReshareRoot(_)
+        | Body::OpenGeneration(_) => true,
         Body::Sharing(word) => match word.act {
             SharingAct::OfferKey { .. }
             | SharingAct::CallDeals { .. }
@@ -229,7 +232,7 @@ pub fn is_sampled(body: &Body) -> bool {
 }
 
 /// How many kinds [`is_sampled`] lists.
-pub const KINDS: usize = 42;
+pub const KINDS: usize = 43;
 
 /// How many of [`bodies`] were there when the file of their ids was first written.
 pub const FIRST_KINDS: usize = 30;

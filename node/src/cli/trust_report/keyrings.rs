@@ -31,7 +31,7 @@ pub fn words(tenant: &TenantState, names: &Names) -> String {
         let path = keyring_path(tenant, id);
         lines.push(match &keyring.class {
             CustodyClass::Leased { lease, .. } => {
-                let readers = names.sorted(&keyring.lessees);
+                let readers = names.sorted(&keyring.lessees());
                 let may: Vec<String> = names.sorted(lessees(tenant).map(|node| &node.node));
                 format!(
                     "  {path} (leased): a node with a lease reads all its keys for up to {lease}, and one that is \
@@ -47,9 +47,11 @@ pub fn words(tenant: &TenantState, names: &Names) -> String {
                 format!("  {path} (quorum): no node ever holds a key; whoever creates a version holds it for a moment.")
             }
         });
-        if !keyring.accusers.is_empty() {
-            let accusers = list_words(&names.sorted(&keyring.accusers));
-            lines.push(format!("    WARNING: {accusers} found its published key false. Make a new keyring."));
+        if !keyring.accusers().is_empty() {
+            let accusers = list_words(&names.sorted(&keyring.accusers()));
+            lines.push(format!(
+                "    WARNING: {accusers} found a published key of it false: `keymesh keyring show {path}`."
+            ));
         }
     }
     lines.join("\n")
@@ -71,10 +73,10 @@ pub fn facts(tenant: &TenantState, names: &Names) -> Vec<Value> {
             "class": class,
             "root": keyring.root,
             "lease_ms": lease,
-            "readers": names.sorted(&keyring.lessees),
+            "readers": names.sorted(&keyring.lessees()),
             "may_lease": may,
             "providers_that_may_lease": providers,
-            "accusers": names.sorted(&keyring.accusers),
+            "accusers": names.sorted(&keyring.accusers()),
             "creator": names.name(&keyring.creator),
         })
     };

@@ -283,7 +283,7 @@ impl Writer {
 
     fn version(&mut self) -> WrappedVersion {
         let version = VersionId::from_bytes([self.pick(4) as u8; 16]);
-        WrappedVersion { version, generation: 1, ciphertext: BlobHash::from_bytes([2; 32]) }
+        WrappedVersion { version, generation: 1, ciphertext: BlobHash::from_bytes([2; 32]), opened: None }
     }
 }
 

@@ -175,6 +175,7 @@ impl Pen {
             version: VersionId::from_bytes([1; 16]),
             generation: u32::from(!blind),
             ciphertext: BlobHash::from_bytes([2; 32]),
+            opened: None,
         };
         let key = NewKey { nonce: nonce("key"), keyring: ring, name: "k".into(), version };
         let mut last = self.say("ann", &[last], &Body::CreateKey(key));
