@@ -151,5 +151,5 @@ fn ids_of_keyrings_and_keys_are_the_ones_on_file() {
 fn no_file_lies_about_that_nothing_checks() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let files = std::fs::read_dir(folder).expect("the folder is there").count();
-    assert_eq!(files, KINDS + 16);
+    assert_eq!(files, KINDS + 20);
 }
