@@ -66,6 +66,9 @@ impl Condition {
 }
 
 fn check_lessee(view: &View, tenant: &TenantView, lessee: &NodeId, denials: &[u8; 32]) -> Result<(), Refusal> {
+    if tenant.tenant().forked.contains(lessee) {
+        return Err(no(RefusalCode::Refused, "two machines speak under the node's identity"));
+    }
     if !may_lease(view, tenant, lessee) {
         return Err(no(RefusalCode::Refused, "the node may not lease for this tenant"));
     }

@@ -10,6 +10,10 @@
 //! committee stands.
 //!
 //! What nobody has heard of it need not know: it harms nobody.
+//!
+//! Two machines under one identity both come through that. But a custodian says one thing after another, each built on the
+//! one before, so the first time that both speak the document shows it to everybody ([`crate::state::graph::Graph::forked`]).
+//! From then on the identity is fenced for this tenant for good: it keeps silent, and others take its place by a reshare.
 
 use std::collections::BTreeMap;
 
@@ -36,16 +40,18 @@ pub(super) struct Fence {
     told: BTreeMap<NodeId, Vec<StatementId>>,
     is_behind: bool,
     is_open: bool,
+    /// Nothing opens it any more.
+    is_over: bool,
 }
 
 impl Fence {
     fn new(now: Boot) -> Self {
-        Self { ask_at: now, told: BTreeMap::new(), is_behind: false, is_open: false }
+        Self { ask_at: now, told: BTreeMap::new(), is_behind: false, is_open: false, is_over: false }
     }
 
     /// When peers have to be asked again.
     pub(super) fn next_wake(&self) -> Option<Boot> {
-        (!self.is_open).then_some(self.ask_at)
+        (!self.is_open && !self.is_over).then_some(self.ask_at)
     }
 }
 
@@ -77,6 +83,18 @@ impl Replica {
         let document = self.library.document(&tenant.tenant.into());
         let holds = |id: &StatementId| document.is_some_and(|document| document.graph().contains(id));
         let fence = self.fences.entry(tenant.tenant).or_insert_with(|| Fence::new(now.boot));
+        if tenant.forked.contains(&self.me) && !mutant::is(Mutant::FenceSkipped) {
+            if fence.is_open || !fence.is_behind {
+                let (name, tenant) = (&tenant.name, tenant.tenant);
+                step.effects.push(Effect::Warn(format!(
+                    "another machine spoke under this node's identity for tenant {name} ({tenant}): this one keeps silent as \
+                     a custodian from now on. Stop one of them, give this node a new identity, and give its place to that \
+                     with `keymesh root reshare`"
+                )));
+            }
+            (fence.is_open, fence.is_behind, fence.is_over) = (false, true, true);
+            return;
+        }
         if fence.is_open {
             return;
         }
@@ -105,7 +123,7 @@ impl Replica {
         let due: Vec<TenantId> = self
             .fences
             .iter_mut()
-            .filter(|(_, fence)| !fence.is_open && now.boot >= fence.ask_at)
+            .filter(|(_, fence)| !fence.is_open && !fence.is_over && now.boot >= fence.ask_at)
             .map(|(tenant, fence)| {
                 fence.ask_at = now.boot.plus(ASK_AGAIN);
                 *tenant

@@ -270,7 +270,7 @@ impl Replica {
         rng: &mut impl CryptoRng,
         step: &mut Step,
     ) -> Option<StatementId> {
-        let parents = self.library.document(&document)?.graph().parents_for_new();
+        let parents = self.library.document(&document)?.graph().parents_for(&self.me);
         let statement = Checked::sign(body, Some(document), parents, now.wall, &self.config.identity.clone()).ok()?;
         let id = statement.id();
         self.admit(statement, now, rng, step).ok()?;

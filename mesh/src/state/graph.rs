@@ -77,6 +77,10 @@ pub struct Graph {
     heads: BTreeSet<StatementId>,
     /// Of each author the statements that it has not built on since.
     tips: BTreeMap<PrincipalId, BTreeSet<Index>>,
+    /// Of each author the custodians' words that no later one of them was built on.
+    words: BTreeMap<PrincipalId, BTreeSet<Index>>,
+    /// Who spoke as a custodian from two places at once.
+    forked: BTreeSet<PrincipalId>,
     columns: usize,
 }
 
@@ -89,6 +93,8 @@ impl Graph {
             by_id: BTreeMap::new(),
             heads: BTreeSet::new(),
             tips: BTreeMap::new(),
+            words: BTreeMap::new(),
+            forked: BTreeSet::new(),
             columns: 0,
         };
         graph.insert(genesis);
@@ -152,6 +158,22 @@ impl Graph {
         let mut tips: BTreeSet<Index> = known.into_iter().filter(|tip| !self.is_behind(*tip, newest)).collect();
         tips.insert(newest);
         self.tips.insert(author, tips);
+        if self.entries[newest].statement.body().is_some_and(is_custodians_word) {
+            let known = self.words.get(&author).cloned().unwrap_or_default();
+            let mut words: BTreeSet<Index> = known.into_iter().filter(|word| !self.is_behind(*word, newest)).collect();
+            // A custodian is one machine that says one thing after another, each on top of the one before.
+            if !words.is_empty() {
+                self.forked.insert(author);
+            }
+            words.insert(newest);
+            self.words.insert(author, words);
+        }
+    }
+
+    /// Who spoke as a custodian from two places at once: two machines under one identity, or one that went back in time
+    /// (I9). What one of them said later does not undo it.
+    pub fn forked(&self) -> &BTreeSet<PrincipalId> {
+        &self.forked
     }
 
     /// Whether `earlier` lies in the past of `later`, of whatever kinds they are.
@@ -226,6 +248,15 @@ impl Graph {
         self.heads.iter().take(limits::PARENTS).copied().collect()
     }
 
+    /// The parents of what a node says next.
+    pub fn parents_for(&self, author: &PrincipalId) -> Vec<StatementId> {
+        // Its own newest ones first: where there are more heads than parents, it must not seem to have forgotten them.
+        let own = self.tips_of(author);
+        let own: Vec<StatementId> = own.into_iter().filter(|tip| self.heads.contains(tip)).collect();
+        let others = self.heads.iter().filter(|head| !own.contains(head)).copied();
+        own.iter().copied().chain(others).take(limits::PARENTS).collect()
+    }
+
     /// Whether pivotal `earlier` lies in the past of `later`.
     pub fn precedes(&self, earlier: Index, later: Index) -> bool {
         let Some(column) = self.entries[earlier].column else {
@@ -245,6 +276,11 @@ impl Graph {
         }
         seen
     }
+}
+
+/// Whether custodians, and only they, say this by themselves.
+fn is_custodians_word(body: &Body) -> bool {
+    matches!(body, Body::AttestRoot(_) | Body::VoteEnrolment(_) | Body::Witness(_) | Body::Sharing(_))
 }
 
 /// Whether other statements' authority or precedence can depend on this kind.

@@ -309,6 +309,8 @@ pub struct TenantState {
     pub tickets: BTreeMap<Nonce, BTreeMap<String, BTreeSet<NodeId>>>,
     /// Denials, by statement.
     pub denials: BTreeMap<StatementId, Denial>,
+    /// Custodians that spoke from two places at once: fenced, until others take their places.
+    pub forked: BTreeSet<NodeId>,
     /// Proposals that wait.
     pub pending: Vec<Pending>,
     /// Statements that lost their authority.
@@ -352,6 +354,12 @@ impl TenantState {
     /// Whether a custodian is between two committees: bound to the next one, which is not certain yet.
     pub fn is_moving(&self, node: &NodeId) -> bool {
         self.roots.values().flat_map(|root| &root.committees).any(|committee| committee.moving.contains(node))
+    }
+
+    /// Whether a node belongs to a committee, now or in an earlier epoch.
+    pub fn is_custodian(&self, node: &NodeId) -> bool {
+        let committees = self.roots.values().flat_map(|root| &root.committees);
+        committees.flat_map(|committee| &committee.specs).any(|spec| spec.members.contains(node))
     }
 
     /// Whether `principal` is an admin who may act.

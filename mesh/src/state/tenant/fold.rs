@@ -39,6 +39,7 @@ impl TenantState {
             enrolments: BTreeMap::new(),
             tickets: BTreeMap::new(),
             denials: BTreeMap::new(),
+            forked: BTreeSet::new(),
             pending: pending(graph, authority),
             quarantined: quarantined(graph, authority),
         };
@@ -118,6 +119,7 @@ impl TenantState {
             }
         }
         self.fold_epochs(graph);
+        self.forked = graph.forked().iter().filter(|who| self.is_custodian(who)).copied().collect();
         for root in self.roots.values_mut() {
             root.live = root.committees.iter().all(|committee| committee.public.is_some());
         }
