@@ -165,3 +165,33 @@ fn a_custodian_from_a_stale_backup_keeps_silent_until_it_has_its_own_words_back(
     assert!(vault.opens(4));
     vault.comes_right();
 }
+
+#[test]
+fn two_machines_under_one_identity_show_when_both_speak_and_are_fenced() {
+    let mut vault = Vault::new(4, 6);
+    let root = vault.root;
+    let twin = vault.ground.world.clone_node(4);
+    // Each of them is heard by some, so both hold a denial and say so.
+    vault.ground.world.flip_clone(twin, &[0, 1]);
+    vault.ground.world.run(3_000);
+    let agent = Agent::new(Instance::A2, &mut vault.ground.world.rng);
+    vault.ground.revoke(0, &agent);
+    vault.ground.world.run(10_000);
+    let id = vault.ground.world.node(4).id();
+    for node in [0, 1, 2, 3, 5] {
+        assert!(vault.ground.state(node).forked.contains(&id), "n{} knows", node + 1);
+    }
+    for machine in [4, twin] {
+        let view = vault.ground.world.node(machine).view().expect("running").clone();
+        assert!(view.fenced.contains(&vault.ground.tenant));
+    }
+    assert!(vault.opens(0), "four custodians are enough");
+    vault.ground.world.retire_clone(twin);
+    assert!(vault.ground.settle());
+    let view = vault.ground.world.node(4).view().expect("running").clone();
+    assert!(view.fenced.contains(&vault.ground.tenant), "for good");
+    // Another node takes its place; the four others are a quorum.
+    let sharing = reshare(&mut vault.ground, root, &[0, 1, 2, 3, 5], 3, 1);
+    await_epoch(&mut vault.ground, sharing, 60_000, &[0, 1, 2, 3, 5]);
+    assert!(vault.opens(5));
+}

@@ -225,6 +225,13 @@ fn show(document: &Document, tenant: &TenantState, names: &Names) -> Output {
             "root": root.id, "live": root.live, "opens_with": opens, "committees": committees, "changes": changes,
         }));
     }
+    for node in &tenant.forked {
+        lines.push(format!(
+            "{} is FENCED: two machines spoke under its identity. It keeps silent; give its place to another node with \
+             `keymesh root reshare`",
+            names.name(node)
+        ));
+    }
     for pending in tenant.pending.iter().filter(|pending| pending.kind == "propose-root") {
         lines.push(format!(
             "root {} is proposed: {} of {} admins stand behind it",
@@ -244,7 +251,13 @@ fn show(document: &Document, tenant: &TenantState, names: &Names) -> Output {
         .iter()
         .map(|(statement, author, reason)| json!({"statement": statement, "by": author, "reason": reason}))
         .collect();
-    Output::new(text, json!({"tenant": tenant.tenant, "live_root": live, "roots": roots, "refused": refused}))
+    Output::new(
+        text,
+        json!({
+            "tenant": tenant.tenant, "live_root": live, "roots": roots, "refused": refused,
+            "fenced": names.list(&tenant.forked),
+        }),
+    )
 }
 
 /// Proposals that every node holds and none counts: by whom, and why. Somebody who goes past this command line can send
