@@ -14,8 +14,9 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
 
+use crate::custody::message::CustodyMessage;
 use crate::custody::slot::Slot;
-use crate::replica::{Replica, ReplicaConfig, Stored};
+use crate::replica::{Input, Replica, ReplicaConfig, Stored};
 use crate::state::tests::story::*;
 
 /// The members of the root's committee. Two of them are enough.
@@ -207,6 +208,13 @@ impl Stage {
             mesh: self.mesh_id(),
             clock_tolerance: Millis::seconds(30),
         };
-        Replica::restore(config, stored, NOW, &mut ChaCha20Rng::seed_from_u64(2)).expect("all is there").0
+        let mut rng = ChaCha20Rng::seed_from_u64(2);
+        let mut replica = Replica::restore(config, stored, NOW, &mut rng).expect("all is there").0;
+        // The other custodians know of no words of its own that it lacks: it need not keep silent.
+        for other in CUSTODIANS.iter().filter(|other| **other != name) {
+            let message = CustodyMessage::Tips(self.tenant_id(), Vec::new());
+            replica.step(NOW, &mut rng, Input::Custody { from: identity(other).principal(), message });
+        }
+        replica
     }
 }
