@@ -21,7 +21,7 @@ use keymesh_mesh::replica::{Channel, Replica};
 use keymesh_mesh::spread::Message;
 use keymesh_mesh::view::Lease;
 use keymesh_wire::body::{Body, GenerationRef};
-use keymesh_wire::ids::{DocumentId, NodeId, RequestId, RootId, StatementId, TenantId};
+use keymesh_wire::ids::{BlobHash, DocumentId, NodeId, RequestId, RootId, StatementId, TenantId};
 use keymesh_wire::sign::Identity;
 use keymesh_wire::statement::Checked;
 use keymesh_wire::time::{Millis, Now, Wall};
@@ -32,6 +32,7 @@ use crate::draw;
 
 mod acts;
 mod ceremony;
+mod epochs;
 mod partials;
 pub mod people;
 mod spread;
@@ -101,11 +102,25 @@ pub enum Lie {
     FalseDigests,
     /// Answers reconciliations with ranges and differences that it made up.
     FalseRanges,
+    /// Deals shares of another secret in a change of sharing, to one recipient or all; or a second time, differently.
+    FalseDeals,
+    /// Complains of good deals.
+    FalseComplaints,
+    /// Votes for one thing before one half of its peers and for another before the other half.
+    TwoFacedInEpochs,
+    /// Votes for anything in any ballot, proposes transcripts that do not follow, says to be ready for all.
+    FalseVotes,
+    /// Says nothing in changes of sharing.
+    SilentInEpochs,
+    /// Says that it holds shares it has not, and erased those it has.
+    FalseHolds,
+    /// Offers somebody else's one-time key as its own.
+    ForeignEpochKeys,
 }
 
 impl Lie {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 38] = [
         Self::Equivocates,
         Self::Withholds,
         Self::ServesHalf,
@@ -137,6 +152,24 @@ impl Lie {
         Self::KeepsLeases,
         Self::FalseDigests,
         Self::FalseRanges,
+        Self::FalseDeals,
+        Self::FalseComplaints,
+        Self::TwoFacedInEpochs,
+        Self::FalseVotes,
+        Self::SilentInEpochs,
+        Self::FalseHolds,
+        Self::ForeignEpochKeys,
+    ];
+
+    /// Those in changes of sharing.
+    pub const IN_EPOCHS: [Self; 7] = [
+        Self::FalseDeals,
+        Self::FalseComplaints,
+        Self::TwoFacedInEpochs,
+        Self::FalseVotes,
+        Self::SilentInEpochs,
+        Self::FalseHolds,
+        Self::ForeignEpochKeys,
     ];
 
     /// One to four of them.
@@ -178,6 +211,10 @@ pub(crate) struct Liar {
     decoys: BTreeMap<(RootId, u8, u32), Vec<u8>>,
     sessions: BTreeMap<(RootId, u8, u32), [u8; 32]>,
     denials: BTreeMap<StatementId, DocumentId>,
+    /// What it says to some instead of what it says to others, by the latter.
+    bent: BTreeMap<StatementId, Checked>,
+    /// Transcripts of epochs that it heard of.
+    transcripts: BTreeSet<BlobHash>,
     pub(crate) hoard: BTreeMap<(TenantId, GenerationRef), Arc<Lease>>,
 }
 
@@ -194,6 +231,8 @@ impl Liar {
             decoys: BTreeMap::new(),
             sessions: BTreeMap::new(),
             denials: BTreeMap::new(),
+            bent: BTreeMap::new(),
+            transcripts: BTreeSet::new(),
             hoard: BTreeMap::new(),
         }
     }
@@ -247,6 +286,10 @@ impl Liar {
         self.remember(channel, &frame);
         let bent = match channel {
             Channel::Spread => match Message::from_frame(&frame) {
+                Ok(Message::Push { document, statements, blobs }) => {
+                    let statements = self.bend_words(around, &to, statements);
+                    self.bend_spread(Message::Push { document, statements, blobs }).map(|message| message.to_frame())
+                }
                 Ok(message) => self.bend_spread(message).map(|message| message.to_frame()),
                 Err(_) => Some(frame),
             },

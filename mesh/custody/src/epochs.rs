@@ -45,6 +45,8 @@
 
 mod change;
 mod complaint;
+#[cfg(feature = "testing")]
+pub mod danger;
 mod deal;
 mod key;
 mod redistribute;

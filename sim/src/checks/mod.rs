@@ -12,6 +12,7 @@
 
 pub mod agree;
 mod durability;
+mod epochs;
 mod identity;
 mod placement;
 mod releases;
@@ -64,6 +65,7 @@ impl Look<'_> {
 pub struct Checks {
     liars: BTreeSet<usize>,
     durability: durability::Durability,
+    epochs: epochs::Epochs,
     identity: identity::Identity,
     placement: placement::Placement,
     releases: releases::Releases,
@@ -106,6 +108,7 @@ impl Checks {
             self.durability.stored(&mut look, statement);
         }
         self.placement.stored(statement);
+        self.epochs.stored(&mut look, node, statement, new);
         self.identity.stored(&mut look, node, statement, new);
         self.revocations.stored(&mut look, node, statement);
         look.wrong
@@ -115,6 +118,7 @@ impl Checks {
     pub(crate) fn see(&mut self, at: u64, model: &Model, coverage: &mut Coverage, seen: &Seen<'_>) -> Vec<String> {
         let mut look = Look { at, model, liars: &self.liars, coverage, wrong: Vec::new() };
         self.durability.see(&mut look, seen);
+        self.epochs.see(&mut look, seen);
         self.identity.see(seen);
         self.placement.see(&mut look, seen);
         self.releases.see(&mut look, seen);

@@ -60,6 +60,14 @@ impl Liar {
             }
             (Lie::FalseAccusations, Some(tenant)) => (self.false_word(tenant), Dated::Now),
             (Lie::FalseTranscripts, Some(tenant)) => return self.false_outcomes(around, document, tenant, frames),
+            (lie, Some(_)) if Lie::IN_EPOCHS.contains(&lie) => {
+                for body in self.false_word_on_epoch(around, lie, document) {
+                    let Some(statement) = self.sign(around, document, &body, Dated::Now) else { return };
+                    let frame = push(document, &[&statement]);
+                    frames.extend(around.linked.iter().map(|peer| (*peer, Channel::Spread, frame.clone())));
+                }
+                return;
+            }
             (Lie::Equivocates, tenant) => return self.equivocate(around, document, tenant, frames),
             (Lie::Orphans, _) => return self.orphan(around, document, frames),
             _ => return,

@@ -56,9 +56,14 @@ impl Liar {
             return Vec::new();
         }
         let (halves, hides) = (self.does(Lie::ServesHalf), self.does(Lie::HidesRevocations));
+        let silent = self.does(Lie::SilentInEpochs);
+        let is_word = |bytes: &ByteVec| {
+            let said = Checked::from_bytes(bytes).ok();
+            said.is_some_and(|said| matches!(said.body(), Some(Body::Sharing(_))))
+        };
         let kept = |bytes: &ByteVec| {
             let denial = || Checked::from_bytes(bytes).ok().is_some_and(|said| said.body().is_some_and(is_denial));
-            (!halves || draw::chance(&mut self.rng, 500)) && !(hides && denial())
+            (!halves || draw::chance(&mut self.rng, 500)) && !(hides && denial()) && !(silent && is_word(bytes))
         };
         statements.into_iter().filter(kept).collect()
     }

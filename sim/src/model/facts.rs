@@ -130,6 +130,8 @@ pub struct Facts {
     pub bound: BTreeMap<String, (PrincipalId, InstanceFacts)>,
     /// Denials.
     pub denials: BTreeMap<StatementId, Denial>,
+    /// Changes of custody that are in effect, whether carried out or not.
+    pub changes: BTreeSet<StatementId>,
     /// Proposals that wait.
     pub waiting: BTreeSet<StatementId>,
     /// The descriptive fields: per path all texts that stand.
@@ -169,6 +171,7 @@ impl Facts {
         facts.due = due.map(|(id, _)| *id).collect();
         facts.names = read.names();
         facts.roots = read.roots();
+        facts.changes = read.changes();
         facts.bound = read.bound(facts.live_root());
         facts.denials = read.denials(&facts.roots);
         facts
@@ -445,6 +448,11 @@ impl<'s> Reading<'_, 's> {
         }
         first.extend(newer);
         first
+    }
+
+    fn changes(&self) -> BTreeSet<StatementId> {
+        let proposals = ["refresh-shares", "reshare-root"].into_iter().flat_map(|kind| self.counting(kind));
+        proposals.map(|place| self.story.id(place)).collect()
     }
 
     fn roots(&self) -> BTreeMap<RootId, Root> {

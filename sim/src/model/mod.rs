@@ -211,6 +211,12 @@ impl Model {
         self.documents.get(document).map(|document| &document.story)
     }
 
+    /// The documents of all tenants.
+    pub fn tenants(&self) -> Vec<DocumentId> {
+        let is_tenant = |document: &Document| matches!(document.story.body(0), Some(Body::TenantGenesis(_)));
+        self.documents.iter().filter(|(_, document)| is_tenant(document)).map(|(id, _)| *id).collect()
+    }
+
     /// These statements of a document as a set; nothing if one of them never was on a disk.
     pub fn set<'i>(&self, document: &DocumentId, ids: impl IntoIterator<Item = &'i StatementId>) -> Option<Set> {
         let story = self.story(document)?;

@@ -228,6 +228,9 @@ impl Run {
             if draw::chance(&mut rng, 500) {
                 lies.push(partial[draw::place(&mut rng, partial.len())]);
             }
+            if draw::chance(&mut rng, 400) {
+                lies.push(Lie::IN_EPOCHS[draw::place(&mut rng, Lie::IN_EPOCHS.len())]);
+            }
             self.world.corrupt(liar, lies);
         }
         let end = self.world.at() + self.scenario.span;

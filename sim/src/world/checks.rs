@@ -116,6 +116,36 @@ impl World {
         wrong.into_iter().for_each(|wrong| self.violation(wrong));
     }
 
+    /// I8: of every part of a root that is in use the honest disks hold a threshold of shares of one sharing that was agreed
+    /// upon.
+    pub fn check_thresholds(&mut self) {
+        let mut wrong = Vec::new();
+        for document in self.watch.model.tenants() {
+            let Some(facts) = self.watch.model.all_facts(&document) else { continue };
+            for (root, of) in facts.roots.iter().filter(|(_, root)| root.live) {
+                for (number, part) in (0u8..).zip(&of.committees) {
+                    let whole = (0u32..).zip(&part.sharings).any(|(epoch, spec)| {
+                        let lies_here = |slot: &str| match slot.parse() {
+                            Ok(Slot::Made { root: of, committee, .. }) => (of, committee, 0) == (*root, number, epoch),
+                            Ok(Slot::Epoch { root: of, committee, epoch: held }) => {
+                                (of, committee, held) == (*root, number, epoch)
+                            }
+                            Ok(Slot::Key(_)) | Err(_) => false,
+                        };
+                        let places = spec.members.iter().filter_map(|member| self.place(member));
+                        let honest = places.filter(|place| !self.is_liar(*place));
+                        let held = honest.filter(|place| self.nodes[*place].disk.slots().any(lies_here)).count();
+                        held >= usize::from(spec.threshold)
+                    });
+                    if !whole {
+                        wrong.push(format!("I8: no sharing of {root} has a threshold of shares on disks any more"));
+                    }
+                }
+            }
+        }
+        wrong.into_iter().for_each(|wrong| self.violation(wrong));
+    }
+
     /// Whether all honest nodes that hold a document hold the same of it, ciphertexts included, and all of them run.
     pub fn is_converged(&self) -> bool {
         let mut seen: BTreeMap<DocumentId, ([u8; 32], usize)> = BTreeMap::new();

@@ -118,11 +118,15 @@ impl World {
         }
         self.check_readmitted(node, &batch.writes);
         let erased = self.to_erase(node, &batch.writes);
+        let erases = batch.writes.iter().any(|write| matches!(write, Write::EraseShare { .. }));
         let disk = &mut self.nodes[node].disk;
         match batch.persist(|writes| disk.write(writes, reach)) {
             Ok(durable) => {
                 if reach == Reach::Everything {
                     self.check_erased(node, &erased);
+                }
+                if erases {
+                    self.check_thresholds();
                 }
                 for slot in shares {
                     self.saw(Seen::Shared { node, slot: &slot });
@@ -163,6 +167,13 @@ impl World {
             Effect::Warn(what) => {
                 self.trace.event(self.at, "warn", node, &[what.as_bytes()]);
                 self.search(node, "warns of", what.as_bytes());
+                // Who is blamed in a change of sharing is a liar: the first that the warning names.
+                if let Some((blamed, kind)) = blamed(&what) {
+                    self.watch.coverage.count(kind);
+                    if self.places.get(&blamed).is_some_and(|place| !self.is_liar(*place)) {
+                        self.violation(format!("I8: n{} blames an honest custodian: {what}", node + 1));
+                    }
+                }
                 for fault in ["to another state", "sent garbage", "unreadable", "no statement", "too much"] {
                     if what.contains(fault) && !self.blames_a_liar(node, &what) {
                         self.violation(format!("n{}: {what}", node + 1));
@@ -223,4 +234,14 @@ impl World {
             self.schedule(delay, Event::Wake { node, life, boot });
         }
     }
+}
+
+/// Whom a warning blames for what was said in a change of sharing.
+fn blamed(what: &str) -> Option<(NodeId, &'static str)> {
+    let (who, kind) = match (what.split_once(" dealt "), what.split_once(" complained falsely of ")) {
+        (Some((who, rest)), _) if rest.contains("does not fit") => (who, "complaints upheld"),
+        (_, Some((who, _))) => (who, "false complaints"),
+        _ => return None,
+    };
+    who.parse().ok().map(|who| (who, kind))
 }

@@ -71,7 +71,7 @@ impl World {
         }
     }
 
-    /// The ciphertexts that a node is about to erase.
+    /// The ciphertexts, and the secrets in slots, that a node is about to erase.
     pub(super) fn to_erase(&self, node: usize, writes: &[Write]) -> Vec<Vec<u8>> {
         let gone: BTreeSet<_> = writes
             .iter()
@@ -80,11 +80,21 @@ impl World {
                 _ => None,
             })
             .collect();
-        if gone.is_empty() {
+        let slots: BTreeSet<&str> = writes
+            .iter()
+            .filter_map(|write| match write {
+                Write::EraseShare { slot } => Some(slot.as_str()),
+                _ => None,
+            })
+            .collect();
+        if gone.is_empty() && slots.is_empty() {
             return Vec::new();
         }
-        let blobs = self.nodes[node].disk.stored().blobs;
-        blobs.into_iter().filter(|(document, hash, _)| gone.contains(&(*document, *hash))).map(|(.., b)| b).collect()
+        let stored = self.nodes[node].disk.stored();
+        let blobs = stored.blobs.into_iter().filter(|(document, hash, _)| gone.contains(&(*document, *hash)));
+        let shares = stored.shares.iter().filter(|(slot, _)| slots.contains(slot.as_str()));
+        let scalars = shares.filter_map(|(slot, share)| secret_in(slot, share.expose_secret()).map(|s| s.to_vec()));
+        blobs.map(|(.., bytes)| bytes).chain(scalars).collect()
     }
 
     /// I10: what was destroyed does not come back from a peer or a client, unless those who destroyed it turned out to have

@@ -58,6 +58,22 @@ pub struct Complaint<C: Suite> {
     proof: Proof<C>,
 }
 
+#[cfg(feature = "testing")]
+impl<C: Suite> Complaint<C> {
+    /// Of this deal, revealing some other point than the one that `complainer` shares with the dealer, which nothing proves.
+    pub(super) fn invented(deal: &VerifiedDeal<C>, complainer: MemberIndex, shared: Element<C>) -> Option<Self> {
+        Some(Complaint {
+            session: *deal.deal().session(),
+            deal: deal.hash(),
+            dealer: deal.dealer(),
+            complainer,
+            shared,
+            shared_bytes: suite::point_bytes::<C>(&shared)?,
+            proof: Proof { challenge: suite::zero::<C>(), response: suite::zero::<C>() },
+        })
+    }
+}
+
 #[derive(Encode, Decode)]
 struct RawComplaint {
     #[n(0)]

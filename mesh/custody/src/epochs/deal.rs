@@ -170,7 +170,11 @@ pub fn deal<C: Suite>(
 }
 
 /// The value at j of the polynomial with this constant term and these coefficients above it.
-fn evaluate<C: Suite>(constant: &SecretScalar<C>, above: &[SecretScalar<C>], j: MemberIndex) -> SecretScalar<C> {
+pub(super) fn evaluate<C: Suite>(
+    constant: &SecretScalar<C>,
+    above: &[SecretScalar<C>],
+    j: MemberIndex,
+) -> SecretScalar<C> {
     let x = suite::small::<C>(j.get());
     let sum = above.iter().rev().fold(suite::zero::<C>(), |acc, coefficient| (acc + *coefficient.expose()) * x);
     SecretScalar::new(sum + *constant.expose())
