@@ -3,7 +3,7 @@
 use keymesh_mesh::custody::slot::Slot;
 use keymesh_sim::agents::{Agent, Instance};
 use keymesh_sim::ground::Ground;
-use keymesh_sim::world::Plan;
+use keymesh_sim::world::{Pause, Plan};
 use keymesh_wire::body::{Body, CommitteeSpec, Reshare, SharingRef};
 use keymesh_wire::ids::{KeyId, RootId};
 
@@ -194,4 +194,36 @@ fn two_machines_under_one_identity_show_when_both_speak_and_are_fenced() {
     let sharing = reshare(&mut vault.ground, root, &[0, 1, 2, 3, 5], 3, 1);
     await_epoch(&mut vault.ground, sharing, 60_000, &[0, 1, 2, 3, 5]);
     assert!(vault.opens(5));
+    vault.comes_right();
+}
+
+/// It was woken at once after every tick: the change that stood still while it kept silent was always due.
+#[test]
+fn a_custodian_that_slept_and_keeps_silent_is_not_woken_for_a_ballot_over_and_over() {
+    let mut vault = Vault::new(5, 5);
+    let root = vault.root;
+    [3, 4].into_iter().for_each(|node| vault.ground.world.crash(node));
+    let sharing = refresh(&mut vault.ground, root);
+    vault.ground.world.run(2_000);
+    vault.ground.world.cut(&[2]);
+    vault.ground.world.pause(2, 60_000, Pause::Suspended);
+    vault.ground.world.run(90_000);
+    vault.ground.world.heal();
+    [3, 4].into_iter().for_each(|node| vault.ground.world.start(node));
+    await_epoch(&mut vault.ground, sharing, 400_000, &[0, 1, 2, 3, 4]);
+    vault.comes_right();
+}
+
+/// It called for deals at once, in a ballot that others had begun long before, and left itself out.
+#[test]
+fn a_leader_that_comes_back_in_the_middle_of_its_ballot_waits_for_offers() {
+    let mut vault = Vault::new(6, 5);
+    let root = vault.root;
+    [3, 4].into_iter().for_each(|node| vault.ground.world.crash(node));
+    let sharing = refresh(&mut vault.ground, root);
+    // Ballot 4, which the fifth member leads, lasts from 45 s to 93 s.
+    vault.ground.world.run(60_000);
+    [3, 4].into_iter().for_each(|node| vault.ground.world.start(node));
+    await_epoch(&mut vault.ground, sharing, 20_000, &[0, 1, 2, 3, 4]);
+    vault.comes_right();
 }

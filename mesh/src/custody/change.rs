@@ -44,7 +44,7 @@ const BALLOT: Millis = Millis(3_000);
 const DOUBLINGS: u32 = 6;
 /// How long a leader waits for the offers of all recipients before it goes on with enough of them.
 const OFFERS: Millis = Millis(400);
-/// How long after the beginning of its ballot a leader waits for the deals of all holders.
+/// How long after it entered its ballot a leader waits for the deals of all holders.
 const DEALS: Millis = Millis(1_000);
 /// For how many calls of one leader a holder deals: each costs it a curve multiplication for every recipient.
 const CALLS: usize = 4;
@@ -90,6 +90,8 @@ pub struct Changing {
     old: RootPublic<Ristretto>,
     ballot: Ballot,
     begun: Boot,
+    /// When this node entered the ballot, which others may have begun long before: a leader's patience starts here.
+    entered: Boot,
     wake: Option<Boot>,
     is_leader: bool,
     called: bool,
@@ -126,6 +128,7 @@ impl Changing {
             old,
             ballot,
             begun: Boot(now.0.saturating_sub(left)),
+            entered: now,
             wake: Some(now),
             is_leader: false,
             called: false,
@@ -143,6 +146,11 @@ impl Changing {
         self.wake
     }
 
+    /// Waits for no time any more, until [`Changing::act`] says for which.
+    pub fn rest(&mut self) {
+        self.wake = None;
+    }
+
     /// Whether that is now.
     pub fn is_due(&self, now: Boot) -> bool {
         self.wake.is_some_and(|wake| now >= wake)
@@ -153,7 +161,7 @@ impl Changing {
         if !self.is_leader {
             return ends;
         }
-        let patience = [self.begun.plus(OFFERS), self.begun.plus(DEALS)];
+        let patience = [self.entered.plus(OFFERS), self.entered.plus(DEALS)];
         patience.into_iter().find(|at| *at > now).unwrap_or(ends).min(ends)
     }
 
@@ -204,7 +212,7 @@ impl Changing {
         let next = if now >= self.ends() { self.ballot.saturating_add(1) } else { self.ballot };
         let ballot = next.max(agreement.latest_ballot(scene.me).unwrap_or(0)).max(agreement.reached().unwrap_or(0));
         if ballot != self.ballot {
-            (self.ballot, self.begun, self.called) = (ballot, now, false);
+            (self.ballot, self.begun, self.entered, self.called) = (ballot, now, now, false);
         }
         self.is_leader = agreement.leader(self.ballot) == Some(scene.me);
     }
@@ -429,7 +437,7 @@ impl Changing {
             return;
         }
         let Some(change) = Self::preferred(scene) else { return };
-        let waited = now >= self.begun.plus(DEALS);
+        let waited = now >= self.entered.plus(DEALS);
         if let Some(transcript) = self.best(agreement, scene, &change, waited) {
             acts.push(Act::Say(SharingAct::Propose { ballot: self.ballot, transcript, prepared: None }));
             return;
@@ -439,7 +447,7 @@ impl Changing {
         }
         let Some(spec) = scene.words.recipients(&change, scene.before) else { return };
         let offers = Self::offers(scene, &change, spec);
-        let patience = now < self.begun.plus(OFFERS);
+        let patience = now < self.entered.plus(OFFERS);
         if offers.len() == spec.members.len() || (!patience && offers.len() >= ready_quorum(spec)) {
             self.called = true;
             acts.push(Act::Say(SharingAct::CallDeals { change, offers }));

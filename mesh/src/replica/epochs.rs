@@ -289,6 +289,9 @@ impl Replica {
         if due.is_empty() {
             return;
         }
+        // Of these some have nothing to do with time any more: the epoch was made and its shares are on their way, or this
+        // node keeps silent. Whoever acts says anew when to be woken.
+        self.changes.values_mut().filter(|changing| changing.is_due(now.boot)).for_each(Changing::rest);
         for id in self.library.documents() {
             let Some(state) = self.library.document(&id).map(|document| document.state().clone()) else { continue };
             if let crate::state::DocumentState::Tenant(tenant) = &*state
