@@ -47,6 +47,8 @@ pub struct Config {
     pub limits: Limits,
     /// Largest difference between the node's wall clock and its peers' before it stops releasing.
     pub clock_max_difference: Millis,
+    /// How old a sharing gets before this node, as one of its custodians, asks for new shares; nothing for never.
+    pub refresh_after: Option<Millis>,
     /// What is logged, and how.
     pub log: Log,
     /// Whether the endpoint that cuts connections on purpose exists. For test networks only.
@@ -139,6 +141,9 @@ const LEVELS: [(&str, LogLevel); 5] = [
 ];
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
+const DEFAULT_REFRESH: Millis = Millis::seconds(30 * 24 * 3600);
+const MINUTE_MS: u64 = 60_000;
+const YEAR_MS: u64 = 365 * 24 * 3_600_000;
 const DEFAULT_CLOCK_MS: u64 = 30_000;
 const DEFAULT_IDLE_MS: u64 = 75_000;
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -151,6 +156,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("advertise", &["mesh", "door"]),
     ("limits", &["connections", "body_bytes", "request_queue", "peer_queue", "idle_ms"]),
     ("clock", &["max_difference_ms"]),
+    ("custody", &["refresh_after_ms"]),
     ("log", &["level", "format"]),
     ("testing", &["allow_faults", "clock_offset_ms"]),
 ];
@@ -364,6 +370,17 @@ impl Config {
             Some(value) => value.integer(100..=600_000, "milliseconds from 100 to 600000")?,
             None => DEFAULT_CLOCK_MS,
         };
+        let section = file.section("custody")?;
+        let refresh_after = match section.get("refresh_after_ms") {
+            Some(value) => {
+                let after = value.integer(0..=YEAR_MS * 10, "milliseconds up to ten years, or 0 for never")?;
+                if (1..MINUTE_MS).contains(&after) {
+                    return Err(value.invalid("at least 60000, a minute, or 0 for never"));
+                }
+                Some(Millis(after)).filter(|after| after.0 > 0)
+            }
+            None => Some(DEFAULT_REFRESH),
+        };
         let section = file.section("log")?;
         let log = Log {
             level: section.get("level").map(|value| value.one_of(&LEVELS)).transpose()?.unwrap_or_default(),
@@ -393,6 +410,7 @@ impl Config {
             advertise,
             limits,
             clock_max_difference: Millis(clock),
+            refresh_after,
             log,
             allow_faults,
             clock_offset_ms,
@@ -412,6 +430,7 @@ impl Config {
             advertise: listen,
             limits: Limits::default(),
             clock_max_difference: Millis(DEFAULT_CLOCK_MS),
+            refresh_after: Some(DEFAULT_REFRESH),
             log: Log::default(),
             allow_faults: false,
             clock_offset_ms: 0,
@@ -468,6 +487,10 @@ impl Config {
         field(
             "A node whose clock differs from its peers' by more stops releasing keys.",
             format!("[clock]\nmax_difference_ms = {}", self.clock_max_difference.0),
+        );
+        field(
+            "How old shares of a root get before this custodian asks for new ones (30 days); 0 for never.",
+            format!("[custody]\nrefresh_after_ms = {}", self.refresh_after.map_or(0, |after| after.0)),
         );
         field(
             "level: error, warn, info, debug, trace. format: text, json.",

@@ -6,6 +6,7 @@ use keymesh_sim::ground::Ground;
 use keymesh_sim::world::{Pause, Plan};
 use keymesh_wire::body::{Body, CommitteeSpec, Reshare, SharingRef};
 use keymesh_wire::ids::{KeyId, RootId};
+use keymesh_wire::time::Millis;
 
 /// A root of 3 of 5 with f = 1, a key under it and an agent that may have it.
 struct Vault {
@@ -225,5 +226,29 @@ fn a_leader_that_comes_back_in_the_middle_of_its_ballot_waits_for_offers() {
     vault.ground.world.run(60_000);
     [3, 4].into_iter().for_each(|node| vault.ground.world.start(node));
     await_epoch(&mut vault.ground, sharing, 20_000, &[0, 1, 2, 3, 4]);
+    vault.comes_right();
+}
+
+#[test]
+fn shares_that_are_old_are_refreshed_by_the_first_custodian_that_is_there() {
+    let mut vault = Vault::new(5, 5);
+    let root = vault.root;
+    for node in 0..5 {
+        vault.ground.world.crash(node);
+    }
+    vault.ground.world.refresh_after = Some(Millis::seconds(600));
+    for node in 1..5 {
+        vault.ground.world.start(node);
+    }
+    vault.ground.world.run(850_000);
+    assert_eq!(vault.ground.state(1).roots[&root].committees[0].epoch, 0, "the first one's turn passes");
+    vault.ground.world.run(300_000);
+    assert_eq!(vault.ground.state(1).roots[&root].committees[0].epoch, 1);
+    vault.ground.world.start(0);
+    vault.ground.world.run(60_000);
+    assert!(vault.opens(0));
+    let sharing = refresh(&mut vault.ground, root);
+    await_epoch(&mut vault.ground, sharing, 30_000, &[0, 1, 2, 3, 4]);
+    assert!(vault.opens(0), "it has a share again");
     vault.comes_right();
 }

@@ -158,7 +158,8 @@ fn restored(folder: &Path) -> Result<Replica, String> {
     }
     let clock_tolerance = config.clock_max_difference;
     let opened = open::open(config).map_err(|error| error.to_string())?;
-    let core = ReplicaConfig { identity: opened.identity, mesh: opened.config.mesh, clock_tolerance };
+    let core =
+        ReplicaConfig { identity: opened.identity, mesh: opened.config.mesh, clock_tolerance, refresh_after: None };
     let now = Now { wall: system::wall(), boot: Boot(0) };
     let (replica, _) =
         Replica::restore(core, opened.stored, now, &mut system::randomness()).map_err(|error| error.to_string())?;

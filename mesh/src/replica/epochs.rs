@@ -8,6 +8,7 @@ use keymesh_custody::{KeyShare, Ristretto, RootPublic};
 use keymesh_wire::body::{Body, SharingAct, SharingRef, SharingWord};
 use keymesh_wire::ids::{DocumentId, RootId, StatementId};
 use keymesh_wire::secret::SecretBytes;
+use keymesh_wire::statement::Checked;
 use keymesh_wire::time::{Millis, Now};
 use rand_core::CryptoRng;
 
@@ -22,7 +23,42 @@ use crate::state::tenant::RootCommittee;
 use crate::state::{Document, TenantState};
 use crate::view::HeldShare;
 
+/// How often a node looks how old the sharings are that it has a part in.
+pub(super) const LOOK: Millis = Millis::seconds(60);
+/// How much later than the first custodian of a committee each further one asks for new shares, if nobody did.
+const TURN: Millis = Millis::seconds(300);
+
 impl Replica {
+    /// Asks for new shares where a sharing has become old. The custodians of a committee do it in turn, so that the first of
+    /// them that is there is enough.
+    pub(super) fn refresh_old(&mut self, now: Now, rng: &mut impl CryptoRng, step: &mut Step) {
+        let Some(after) = self.config.refresh_after.filter(|_| now.boot >= self.looked_at_ages.plus(LOOK)) else {
+            return;
+        };
+        self.looked_at_ages = now.boot;
+        let mut due = Vec::new();
+        for document in self.library.all() {
+            let Some(tenant) = document.tenant().filter(|tenant| !self.is_fenced(&tenant.tenant)) else { continue };
+            let words = Words::of(document.graph());
+            for root in tenant.roots.values().filter(|root| root.live) {
+                let made = document.graph().get(&root.id.into()).map(Checked::time);
+                for (place, committee) in (0u8..).zip(&root.committees) {
+                    let sharing = SharingRef { root: root.id, committee: place, epoch: committee.epoch + 1 };
+                    let asked = words.get(&sharing).is_some_and(|words| !words.changes.is_empty());
+                    let turn = committee.spec.members.iter().position(|member| *member == self.me);
+                    let (Some(turn), Some(since)) = (turn, committee.since.or(made)) else { continue };
+                    let at = since.plus(Millis(after.0.saturating_add(TURN.0 * turn as u64)));
+                    if !asked && !committee.frozen && now.wall >= at {
+                        due.push((document.id(), sharing));
+                    }
+                }
+            }
+        }
+        for (document, sharing) in due {
+            self.author(document, &Body::RefreshShares(sharing), now, rng, step);
+        }
+    }
+
     /// Takes part in changes of sharing that are open, takes shares of epochs that are agreed upon, and erases those of
     /// epochs that are over.
     pub(super) fn make_epochs(

@@ -59,6 +59,8 @@ pub struct ReplicaConfig {
     pub mesh: MeshId,
     /// How far clocks may differ before requests are refused.
     pub clock_tolerance: Millis,
+    /// How old a sharing gets before this node, as one of its custodians, asks for new shares; nothing for never.
+    pub refresh_after: Option<Millis>,
 }
 
 /// What a node found on its disk.
@@ -131,6 +133,7 @@ pub struct Replica {
     late: Shelf<Write>,
     fences: BTreeMap<TenantId, Fence>,
     last_step: Now,
+    looked_at_ages: Boot,
 }
 
 impl Replica {
@@ -175,6 +178,7 @@ impl Replica {
             late: Shelf::new(),
             fences: BTreeMap::new(),
             last_step: now,
+            looked_at_ages: now.boot,
             config,
         };
         replica.load_statements(&stored.statements)?;

@@ -247,6 +247,7 @@ impl Replica {
         }
         self.tick_fences(now, step);
         self.tick_epochs(now, rng, step);
+        self.refresh_old(now, rng, step);
         self.erase_due(now, step);
         self.end_leases(now);
         self.renew_leases(now);

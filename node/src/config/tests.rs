@@ -34,6 +34,7 @@ fn a_file_with_the_required_fields_gets_the_defaults() {
     assert_eq!(config.key_file, Path::new("/etc/keymesh/node.key"));
     assert_eq!(config.provider, "aws");
     assert_eq!((config.clock_max_difference, config.allow_faults), (Millis(30_000), false));
+    assert_eq!(config.refresh_after, Some(Millis::seconds(30 * 24 * 3600)));
 }
 
 #[test]
@@ -54,6 +55,7 @@ fn a_written_file_reads_back_and_is_never_written_over() {
     config.allow_faults = true;
     config.clock_offset_ms = -600_000;
     config.limits.idle = Millis(1500);
+    config.refresh_after = None;
     config.write_new(&path).expect("a new file");
     assert_eq!(Config::load(&path).expect("its own form"), config);
     assert!(matches!(config.write_new(&path), Err(ConfigError::Exists { .. })));

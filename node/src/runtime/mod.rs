@@ -158,6 +158,7 @@ impl Running {
             identity: identity.clone(),
             mesh: config.mesh,
             clock_tolerance: config.clock_max_difference,
+            refresh_after: config.refresh_after,
         };
         let (replica, first) = Replica::restore(replica_config, stored, clock::now(), &mut randomness())?;
         // Both ports are taken before anything runs, so that a refusal leaves nothing behind.

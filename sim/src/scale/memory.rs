@@ -118,7 +118,12 @@ pub fn measure(seed: u64, nodes: usize, history: usize, kept: &mut Kept) -> Opti
     let before = resident()?;
     let sample = nodes.min(SAMPLE);
     for identity in &identities[..sample] {
-        let config = ReplicaConfig { identity: identity.clone(), mesh, clock_tolerance: Millis::seconds(2) };
+        let config = ReplicaConfig {
+            identity: identity.clone(),
+            mesh,
+            clock_tolerance: Millis::seconds(2),
+            refresh_after: None,
+        };
         let envelopes = statements.iter().map(|statement| statement.bytes().to_vec()).collect();
         let stored = Stored { statements: envelopes, ..Stored::default() };
         let (mut replica, _) = Replica::restore(config, stored, now, &mut rng).expect("what was stored is whole");

@@ -67,8 +67,12 @@ impl World {
         self.nodes[node].life += 1;
         self.nodes[node].clocks.start(at);
         let now = self.nodes[node].now(at);
-        let config =
-            ReplicaConfig { identity: self.nodes[node].identity.clone(), mesh, clock_tolerance: CLOCK_TOLERANCE };
+        let config = ReplicaConfig {
+            identity: self.nodes[node].identity.clone(),
+            mesh,
+            clock_tolerance: CLOCK_TOLERANCE,
+            refresh_after: self.refresh_after,
+        };
         let found: BTreeSet<StatementId> = self.nodes[node].disk.ids().collect();
         self.saw(Seen::Started { node, statements: &found });
         match Replica::restore(config, stored, now, &mut self.nodes[node].rng) {

@@ -190,6 +190,8 @@ pub struct World {
     routes: BTreeMap<(usize, NodeId), usize>,
     /// Nodes whose shares were lost through no fault of theirs.
     shareless: BTreeSet<usize>,
+    /// How old sharings get before custodians ask for new ones.
+    pub refresh_after: Option<Millis>,
     /// When a flapping link turns next, if that is on the agenda.
     turn: Option<u64>,
     acknowledged: BTreeMap<StatementId, (usize, DocumentId)>,
@@ -249,6 +251,7 @@ impl World {
             places,
             routes: BTreeMap::new(),
             shareless: BTreeSet::new(),
+            refresh_after: None,
             turn: None,
             outcomes: BTreeMap::new(),
             mesh: None,

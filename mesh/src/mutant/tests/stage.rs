@@ -207,6 +207,7 @@ impl Stage {
             identity: Arc::new(identity(name)),
             mesh: self.mesh_id(),
             clock_tolerance: Millis::seconds(30),
+            refresh_after: None,
         };
         let mut rng = ChaCha20Rng::seed_from_u64(2);
         let mut replica = Replica::restore(config, stored, NOW, &mut rng).expect("all is there").0;
