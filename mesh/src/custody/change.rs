@@ -43,9 +43,9 @@ const BALLOT: Millis = Millis(3_000);
 /// See [`BALLOT`].
 const DOUBLINGS: u32 = 6;
 /// How long a leader waits for the offers of all recipients before it goes on with enough of them.
-const OFFERS: Millis = Millis(400);
+const OFFERS: Millis = Millis(1_000);
 /// How long after it entered its ballot a leader waits for the deals of all holders.
-const DEALS: Millis = Millis(1_000);
+const DEALS: Millis = Millis(1_500);
 /// For how many calls of one leader a holder deals: each costs it a curve multiplication for every recipient.
 const CALLS: usize = 4;
 /// To how many proposals for one epoch a recipient offers keys.
