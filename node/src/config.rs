@@ -51,7 +51,7 @@ pub struct Config {
     pub refresh_after: Option<Millis>,
     /// What is logged, and how.
     pub log: Log,
-    /// Whether the endpoint that cuts connections on purpose exists. For test networks only.
+    /// Whether the endpoints exist that cut connections and end the process on purpose. For test networks only.
     pub allow_faults: bool,
     /// How many milliseconds this process's wall clock is wrong by on purpose. 0 unless faults are allowed.
     pub clock_offset_ms: i64,
@@ -501,7 +501,7 @@ impl Config {
             ),
         );
         field(
-            "For test networks only: an endpoint that cuts this node off from others, and a wall clock that is wrong.",
+            "For test networks only: endpoints that cut this node off or end it at a write, and a wall clock that is wrong.",
             format!("[testing]\nallow_faults = {}\nclock_offset_ms = {}", self.allow_faults, self.clock_offset_ms),
         );
         out

@@ -75,8 +75,12 @@ async fn a_body_that_is_too_large_malformed_or_has_an_unknown_field_is_refused_a
         assert_eq!((said.status, said.error().code), (400, Code::Malformed));
         let said = raw.get("/v1/documents/tenant_zz");
         assert_eq!((said.status, said.error().code), (400, Code::Malformed));
-        let said = raw.post("/v1/testing/cut", b"{\"nodes\":[]}");
-        assert_eq!(said.status, 404, "faults are not allowed by this configuration");
+        for (path, body) in [
+            ("/v1/testing/cut", "{\"nodes\":[]}"),
+            ("/v1/testing/crash", "{\"at\":\"deal\",\"side\":\"before\",\"nth\":1}"),
+        ] {
+            assert_eq!(raw.post(path, body.as_bytes()).status, 404, "faults are not allowed by this configuration");
+        }
         assert_eq!(raw.get("/healthz").status, 200);
     })
     .await;

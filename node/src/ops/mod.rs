@@ -29,6 +29,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::runtime::audit::Auditor;
 use crate::runtime::clock;
 use crate::runtime::core::Command;
+use crate::runtime::crash::Crash;
 use crate::runtime::custodian::Custodian;
 use crate::runtime::metrics::{Gauges, Metrics};
 use crate::runtime::peers::Peers;
@@ -112,6 +113,8 @@ pub struct Node {
     pub gatherings: Gatherings,
     /// What this node remembers as a custodian.
     pub custodian: Custodian,
+    /// Where it is to end on purpose, if faults are allowed.
+    pub crash: Crash,
     /// Statements that say who is a node.
     pub membership: ArcSwap<Vec<Vec<u8>>>,
     view: ArcSwap<View>,
@@ -163,6 +166,7 @@ impl Node {
             replies: Replies::default(),
             gatherings: Gatherings::default(),
             custodian: parts.custodian,
+            crash: Crash::default(),
             membership: ArcSwap::default(),
             view: ArcSwap::new(parts.view),
             published: watch::Sender::new(0),

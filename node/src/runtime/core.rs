@@ -22,6 +22,7 @@ use keymesh_wire::{codec, membership};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+use super::crash::Side;
 use super::{clock, dispatch};
 use crate::disk::error::DiskError;
 use crate::disk::{Batch, Blobs, MeshCopy, RedbStore, Slots, Store};
@@ -214,6 +215,10 @@ pub(super) fn witness_key(node: &NodeId) -> String {
     format!("witness/{node}")
 }
 
+fn is_slot(write: &Write) -> bool {
+    matches!(write, Write::Share { .. } | Write::EraseShare { .. })
+}
+
 /// Ciphertexts of one document.
 type Ciphertexts = Vec<(BlobHash, Arc<[u8]>)>;
 
@@ -225,7 +230,10 @@ fn write(disk: &Disk, node: &Node, writes: Vec<Write>) -> Result<(), DiskError> 
     let mut blobs: BTreeMap<DocumentId, Ciphertexts> = BTreeMap::new();
     let mut erased = Vec::new();
     let mut records = Vec::new();
+    let said = node.crash.kinds(&node.me, writes.iter().filter(|write| matches!(write, Write::Statement { .. })));
     for write in writes {
+        let slot = node.crash.kinds(&node.me, is_slot(&write).then_some(&write));
+        node.crash.pass(Side::Before, &slot);
         match write {
             Write::Statement { document, id, bytes } => {
                 statements.put_statement(document, id, bytes);
@@ -237,12 +245,15 @@ fn write(disk: &Disk, node: &Node, writes: Vec<Write>) -> Result<(), DiskError> 
             Write::Share { slot, share } => disk.slots.put(&slot, &share, &mut super::randomness())?,
             Write::Audit(record) => records.push(record),
         }
+        node.crash.pass(Side::After, &slot);
     }
     for (document, blobs) in &blobs {
         let blobs: Vec<(BlobHash, &[u8])> = blobs.iter().map(|(hash, bytes)| (*hash, &**bytes)).collect();
         disk.blobs.put_all(*document, &blobs)?;
     }
+    node.crash.pass(Side::Before, &said);
     disk.store.commit(&statements)?;
+    node.crash.pass(Side::After, &said);
     node.metrics.statements.fetch_add(count, Ordering::Relaxed);
     for (document, hash) in erased {
         disk.blobs.erase(document, hash)?;

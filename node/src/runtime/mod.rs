@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod clock;
 pub mod core;
+pub mod crash;
 pub mod custodian;
 pub mod dispatch;
 pub mod metrics;

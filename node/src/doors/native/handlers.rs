@@ -21,6 +21,7 @@ use super::Shared;
 use super::answer::{Json, Refused, bytes_of};
 use super::body;
 use super::session::{Connection, no_session};
+use crate::runtime::crash::Plan;
 
 type Answer<T> = Result<Json<T>, Refused>;
 type Node = State<Arc<Shared>>;
@@ -164,6 +165,13 @@ pub(super) async fn cut(State(shared): Node, body: Body) -> Answer<Nothing> {
     let cut: Cut = body::json(body, shared.body_bytes).await?;
     shared.node.warn(format!("testing: cut off from {} nodes on request", cut.nodes.len()));
     shared.node.transport.cut(cut.nodes);
+    Ok(Json(Nothing {}))
+}
+
+pub(super) async fn crash(State(shared): Node, body: Body) -> Answer<Nothing> {
+    let plan: Plan = body::json(body, shared.body_bytes).await?;
+    shared.node.warn(format!("testing: this process ends at a write on request: {plan:?}"));
+    shared.node.crash.plan(plan);
     Ok(Json(Nothing {}))
 }
 

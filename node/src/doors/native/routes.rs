@@ -32,7 +32,7 @@ fn routes() -> Vec<Route> {
 
 /// Only where the configuration allows faults.
 fn testing_routes() -> Vec<Route> {
-    vec![("post", "/v1/testing/cut", post(handlers::cut))]
+    vec![("post", "/v1/testing/cut", post(handlers::cut)), ("post", "/v1/testing/crash", post(handlers::crash))]
 }
 
 /// All methods and paths, those for testing included.
