@@ -8,8 +8,10 @@
 pub mod binaries;
 pub mod demo;
 pub mod disturb;
+pub mod epochs;
 pub mod error;
 pub mod instance;
+pub mod load;
 pub mod metadata;
 pub mod packages;
 pub mod prepared;

@@ -54,9 +54,21 @@ pub(crate) fn occupant(slot: &Slot) -> MutexGuard<'_, Option<Process>> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How much of a scenario that enumerates cases is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Extent {
+    /// Every case.
+    #[default]
+    Whole,
+    /// A few cases, for tests that are run often.
+    Sample,
+}
+
 /// A mesh of real processes.
 #[derive(Debug)]
 pub struct Testnet {
+    /// How much of a scenario is told on it.
+    pub extent: Extent,
     /// The programs.
     pub binaries: Binaries,
     /// The folder everything is in.
@@ -108,7 +120,7 @@ impl Testnet {
         let cli = Tool::new(&binaries.keymesh, &dir.join("commands.log"));
         let words = cli.with(["--context".as_ref(), dir.join("context.toml").as_os_str()]);
         let cli = words.with(["--json"]);
-        Ok(Self { nodes: nodes.collect(), mesh: None, cli, words, temporary, dir, binaries })
+        Ok(Self { extent: Extent::Whole, nodes: nodes.collect(), mesh: None, cli, words, temporary, dir, binaries })
     }
 
     /// Leaves the folder in place when this goes.

@@ -25,6 +25,17 @@ pub const THREE_CLOUDS: [Place; 5] = [
     Place { name: "azure-1", zone: "azure/westeurope-1" },
 ];
 
+/// The same with a second node in the third cloud and one in a fourth, where shares can move to.
+pub const FOUR_CLOUDS: [Place; 7] = [
+    THREE_CLOUDS[0],
+    THREE_CLOUDS[1],
+    THREE_CLOUDS[2],
+    THREE_CLOUDS[3],
+    THREE_CLOUDS[4],
+    Place { name: "azure-2", zone: "azure/westeurope-2" },
+    Place { name: "own-1", zone: "own/hall-1" },
+];
+
 /// Five nodes at a provider and three of its customer's own, each in a zone of its own.
 pub const PROVIDER_AND_CUSTOMER: [Place; 8] = [
     Place { name: "p1", zone: "provider/zone-a" },

@@ -4,7 +4,7 @@ use keymesh_testnet::binaries::Binaries;
 use keymesh_testnet::packages;
 use keymesh_testnet::report::Runner;
 use keymesh_testnet::scenario;
-use keymesh_testnet::testnet::Testnet;
+use keymesh_testnet::testnet::{Extent, Testnet};
 
 #[test]
 fn every_scenario_holds() {
@@ -14,7 +14,9 @@ fn every_scenario_holds() {
         for (program, package) in scenario.needs {
             packages::ensure(program, package).expect("it is here or can be installed");
         }
-        let net = Testnet::new(binaries.clone(), scenario.places, None).expect("a folder");
+        let mut net = Testnet::new(binaries.clone(), scenario.places, None).expect("a folder");
+        // `keymesh-testnet run` tells the whole.
+        net.extent = Extent::Sample;
         let (mut net, told) = (scenario.tell)(net, &mut Runner::new(None).quiet());
         if let Err(failed) = told {
             net.keep_folder();

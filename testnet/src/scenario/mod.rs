@@ -4,6 +4,8 @@
 //! run, and the steps in order. A line in [`ALL`] has it listed and run. What most of them need (people, a tenant, a
 //! root, keys, instances that ask for them) is in [`stage`].
 
+pub mod custody_changes;
+pub mod custody_kills;
 pub mod provider_only;
 pub mod stage;
 
@@ -60,7 +62,11 @@ impl Scenario {
 }
 
 /// All scenarios but the demo, which has options of its own.
-pub const ALL: &[Scenario] = &[Scenario::of::<provider_only::ProviderOnly>()];
+pub const ALL: &[Scenario] = &[
+    Scenario::of::<provider_only::ProviderOnly>(),
+    Scenario::of::<custody_changes::CustodyChanges>(),
+    Scenario::of::<custody_kills::CustodyKills>(),
+];
 
 /// The scenario of this name.
 ///
