@@ -123,6 +123,10 @@ mutants! {
     FenceSkipped = "fence-skipped",
     /// I8: a vote in an agreement is sent while it waits for the next step's batch.
     VoteNotDurable = "vote-not-durable",
+    /// I8: the digest of a change of sharing covers neither the old sharing nor the recipients' keys.
+    TranscriptNotBound = "transcript-not-bound",
+    /// I8: a complaint about a deal is judged without looking at its proof.
+    ComplaintBelieved = "complaint-believed",
     /// I3: state is folded in the order in which statements came.
     FoldedInArrivalOrder = "folded-in-arrival-order",
     /// I4: a generation that an expelled lessee or creator could read counts as good.
@@ -176,7 +180,17 @@ mod switch {
     fn set(mutant: Option<Mutant>) {
         ACTIVE.set(mutant);
         keymesh_wire::mutant::take_forgeries(mutant == Some(Mutant::SignatureOverOtherBytes));
-        keymesh_custody::mutant::make((mutant == Some(Mutant::PartialUnproven)).then_some(Mistake::PartialUnproven));
+        keymesh_custody::mutant::make(mutant.and_then(mistake));
+    }
+
+    /// What the cryptography does wrong under a mutant.
+    fn mistake(mutant: Mutant) -> Option<Mistake> {
+        match mutant {
+            Mutant::PartialUnproven => Some(Mistake::PartialUnproven),
+            Mutant::TranscriptNotBound => Some(Mistake::TranscriptNotBound),
+            Mutant::ComplaintBelieved => Some(Mistake::ComplaintBelieved),
+            _ => None,
+        }
     }
 
     /// Puts back what was active before, also when the run panics.

@@ -27,6 +27,10 @@ pub enum Doom {
     Batch(u64, Reach),
     /// While it writes the next batch with a root share in it.
     Share(Reach),
+    /// While it writes the next batch that erases one.
+    Erasure(Reach),
+    /// While it writes the next batch with a word of its own on a change of sharing.
+    Word(Reach),
     /// Once it has carried out as many effects as this.
     Effect(u64),
     /// While the next audit record is written; it is durable or torn.

@@ -195,7 +195,6 @@ fn two_machines_under_one_identity_show_when_both_speak_and_are_fenced() {
     let sharing = reshare(&mut vault.ground, root, &[0, 1, 2, 3, 5], 3, 1);
     await_epoch(&mut vault.ground, sharing, 60_000, &[0, 1, 2, 3, 5]);
     assert!(vault.opens(5));
-    vault.comes_right();
 }
 
 /// It was woken at once after every tick: the change that stood still while it kept silent was always due.

@@ -29,6 +29,8 @@ pub(super) struct Epochs {
     shares: BTreeSet<(usize, String)>,
     /// When the first member said to hold its share.
     held: BTreeMap<SharingRef, u64>,
+    /// Epochs that were agreed upon.
+    made: BTreeSet<SharingRef>,
     /// Epochs that somebody voted on in a later ballot than the first.
     retried: BTreeSet<SharingRef>,
     /// Who came back from an older disk, or is two machines.
@@ -137,8 +139,8 @@ impl Epochs {
             return;
         }
         self.count(look, sharing, &word.act);
-        if matches!(word.act, SharingAct::Commit { .. }) {
-            self.certified_once(look, statement.document(), sharing);
+        if let SharingAct::Commit { transcript, .. } = word.act {
+            self.certified(look, node, statement.document(), sharing, transcript);
         }
         if minded && node == place {
             self.judge(look, node, statement, word);
@@ -161,10 +163,32 @@ impl Epochs {
     }
 
     /// I8: one epoch is agreed upon once, as long as no more lie or forgot than the committee tolerates.
-    fn certified_once(&self, look: &mut Look<'_>, document: DocumentId, sharing: SharingRef) {
+    fn certified(
+        &mut self,
+        look: &mut Look<'_>,
+        node: usize,
+        document: DocumentId,
+        sharing: SharingRef,
+        value: BlobHash,
+    ) {
         let Some(facts) = look.model.all_facts(&document) else { return };
-        let part = facts.roots.get(&sharing.root).and_then(|r| r.committees.get(usize::from(sharing.committee)));
-        let Some(part) = part.filter(|part| part.frozen) else { return };
+        let Some(root) = facts.roots.get(&sharing.root) else { return };
+        let Some(part) = root.committees.get(usize::from(sharing.committee)) else { return };
+        if part.epoch >= sharing.epoch && self.made.insert(sharing) {
+            let around = sharing.epoch as usize - 1..=sharing.epoch as usize;
+            let same = part.sharings.get(around).is_some_and(|two| two[0] == two[1]);
+            look.coverage.count(if same { "epochs by refresh" } else { "epochs by reshare" });
+            if root.committees.len() > 1 {
+                look.coverage.count("epochs of one of several committees");
+            }
+            let change = shown(look, node, document, sharing).and_then(|shown| shown.change(value));
+            if change.is_some_and(|change| !facts.changes.contains(&change)) {
+                look.coverage.count("epochs whose proposal lost its authority");
+            }
+        }
+        if !part.frozen {
+            return;
+        }
         let bad = |member: &&NodeId| {
             place_of(look.model, member).is_none_or(|at| !look.is_honest(at) || self.older.contains(&at))
         };

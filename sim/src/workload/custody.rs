@@ -16,6 +16,7 @@ use rand_core::Rng;
 
 use super::people::Voice;
 use super::{Run, Then};
+use crate::disk::Reach;
 use crate::draw;
 use crate::node::EPOCH;
 use crate::scenario::{CommitteePlan, some_of};
@@ -43,6 +44,9 @@ impl Run {
     /// Custody of one of a tenant's roots is changed, or somebody tries to.
     pub(super) fn custody(&mut self, tenant: usize, node: usize) {
         let Some(next) = self.next_sharing(tenant, node) else { return };
+        if draw::chance(&mut self.world.rng, 400) {
+            self.crash_in_the_making(tenant);
+        }
         match self.place(10) {
             0..=2 => self.refresh(tenant, node, next),
             3 => self.refresh_by_custodian(tenant, node, next),
@@ -50,6 +54,20 @@ impl Run {
             7 => self.reshare_unsoundly(tenant, node, next),
             8 => self.reshare_twice(tenant, node, next),
             _ => self.change_as_stranger(tenant, node, next),
+        }
+    }
+
+    /// One or two of those who have the tenant are to crash at some boundary of the change that comes.
+    fn crash_in_the_making(&mut self, tenant: usize) {
+        for _ in 0..1 + self.place(2) {
+            let Some(node) = self.holder(tenant) else { return };
+            let reach = Reach::ALL[self.place(Reach::ALL.len())];
+            match self.place(4) {
+                0 | 1 => self.world.doom_word(node, reach),
+                2 => self.world.doom_share(node, reach),
+                _ => self.world.doom_erasure(node, reach),
+            }
+            self.world.did(|| format!("n{} is to crash in the next change of custody: {reach:?}", node + 1));
         }
     }
 

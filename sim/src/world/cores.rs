@@ -57,10 +57,22 @@ impl World {
         let Some(step) = self.nodes[node].running.as_mut().and_then(|running| running.writing.take()) else { return };
         self.nodes[node].persists += 1;
         let share = step.batch.writes.iter().any(|write| matches!(write, Write::Share { .. }));
+        let erasure = step.batch.writes.iter().any(|write| matches!(write, Write::EraseShare { .. }));
+        let word = self.nodes[node].doom.is_some() && self.has_own_word(node, &step.batch);
         let doom = match self.nodes[node].doom {
             Some(Doom::Batch(at, reach)) if at == self.nodes[node].persists => Some(reach),
             Some(Doom::Share(reach)) if share => Some(reach),
-            Some(Doom::Batch(..) | Doom::Share(_) | Doom::Effect(_) | Doom::Record { .. }) | None => None,
+            Some(Doom::Erasure(reach)) if erasure => Some(reach),
+            Some(Doom::Word(reach)) if word => Some(reach),
+            Some(
+                Doom::Batch(..)
+                | Doom::Share(_)
+                | Doom::Erasure(_)
+                | Doom::Word(_)
+                | Doom::Effect(_)
+                | Doom::Record { .. },
+            )
+            | None => None,
         };
         let Some(reach) = doom else {
             self.set_wake(node);
@@ -68,6 +80,10 @@ impl World {
             return self.pump(node);
         };
         self.nodes[node].doom = None;
+        let at = [(word, "a word on an epoch"), (share, "a share"), (erasure, "an erased share")];
+        for (_, what) in at.into_iter().filter(|(hit, _)| *hit) {
+            self.watch.coverage.count(format!("crashes at {what}"));
+        }
         let boundary = match reach {
             Reach::Nothing => Boundary::BeforeWrite,
             Reach::SharesOnly | Reach::Torn | Reach::Committed => Boundary::BetweenWrites,
@@ -76,6 +92,18 @@ impl World {
         if self.put(node, step.batch, reach).is_ok() {
             self.fall_over(node, boundary);
         }
+    }
+
+    /// Whether a batch holds something that the node itself says in a change of sharing.
+    fn has_own_word(&self, node: usize, batch: &Batch) -> bool {
+        let me = self.nodes[node].id();
+        batch.writes.iter().any(|write| match write {
+            Write::Statement { bytes, .. } => {
+                let said = Checked::from_bytes(bytes).ok().filter(|said| said.author() == me);
+                said.is_some_and(|said| matches!(said.body(), Some(Body::Sharing(_))))
+            }
+            _ => false,
+        })
     }
 
     /// Writes the batch and then carries out the effects, until the node falls over.

@@ -114,6 +114,16 @@ impl World {
         self.nodes[node].doom = Some(Doom::Share(reach));
     }
 
+    /// As [`World::doom`], at the next write that erases a share.
+    pub fn doom_erasure(&mut self, node: usize, reach: Reach) {
+        self.nodes[node].doom = Some(Doom::Erasure(reach));
+    }
+
+    /// As [`World::doom`], at the next write that holds a word of the node's own on a change of sharing.
+    pub fn doom_word(&mut self, node: usize, reach: Reach) {
+        self.nodes[node].doom = Some(Doom::Word(reach));
+    }
+
     /// Takes back every fault that is still to come, and has operators see to machines and disks: what stands still goes
     /// on, disks have room and are quick, damaged ones are repaired, copies of nodes are switched off, clocks drift no
     /// longer. Wall clocks that jumped stay where they are.
