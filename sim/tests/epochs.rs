@@ -251,3 +251,36 @@ fn shares_that_are_old_are_refreshed_by_the_first_custodian_that_is_there() {
     assert!(vault.opens(0), "it has a share again");
     vault.comes_right();
 }
+
+/// A denial that enough of the old custodians hold is known to whoever agrees on the new ones: with 4 of 5 two are enough
+/// to keep the root shut, and three others must not move it to where nobody heard of the denial.
+#[test]
+fn an_effective_denial_binds_the_custodians_that_the_others_move_the_root_to() {
+    let mut ground = Ground::new(7, Plan::calm(7));
+    let root = ground.propose_root(&[0, 1, 2, 3, 4], 4, 0);
+    ground.await_root(root);
+    ground.furnish();
+    let keyring = ground.quorum_keyring(0, "vault");
+    let (key, data) = ground.key(0, keyring, "seal");
+    let agent = Agent::new(Instance::A1, &mut ground.world.rng);
+    assert!(ground.world.enrol_now(0, ground.tenant, &agent, &ground.launcher));
+    assert!(ground.settle());
+    let mut vault = Vault { ground, root, agent, key, data };
+    reshare(&mut vault.ground, root, &[2, 3, 4, 5, 6], 3, 1);
+    let dealt = |vault: &Vault| {
+        let said = vault.ground.world.watch.statements.values();
+        said.filter(|s| matches!(s.body(), Some(Body::Sharing(word)) if word.act.kind() == "deal-shares")).count()
+    };
+    while dealt(&vault) < 5 {
+        vault.ground.world.run(5);
+    }
+    vault.ground.world.cut(&[0, 1]);
+    let denial = vault.ground.revoke(0, &vault.agent);
+    vault.ground.world.run(90_000);
+    assert!(vault.ground.state(0).denials[&denial].effective, "two of five hold it");
+    assert!(!vault.opens(4), "and so nobody opens");
+    assert_eq!(vault.ground.world.violations(), [] as [String; 0]);
+    vault.ground.world.heal();
+    assert!(vault.ground.settle());
+    vault.comes_right();
+}

@@ -1,7 +1,8 @@
 //! Agreement on one value by the members of one committee: what votes add up to, and what an honest member may vote.
 //!
 //! The protocol is the single-decree core of Tendermint (Buchman, Kwon and Milosevic, "The latest gossip on BFT
-//! consensus", 2018) over statements that everybody gets, with q = ⌊(n+f)/2⌋ + 1 in place of 2f + 1. In each numbered
+//! consensus", 2018) over statements that everybody gets, with q = ⌊(n+f)/2⌋ + 1, or more
+//! ([`Agreement::of_at_least`]), in place of 2f + 1. In each numbered
 //! *ballot* its leader proposes a value and each member votes at most twice:
 //!
 //! ```text
@@ -48,6 +49,7 @@ pub struct Proposal<V> {
 pub struct Agreement<M, V> {
     members: Vec<M>,
     faults: usize,
+    least: usize,
     proposals: BTreeMap<Ballot, BTreeSet<Proposal<V>>>,
     prepares: BTreeMap<(Ballot, V), BTreeSet<M>>,
     commits: BTreeMap<(Ballot, V), BTreeSet<M>>,
@@ -56,12 +58,19 @@ pub struct Agreement<M, V> {
 impl<M: Copy + Ord, V: Copy + Ord> Agreement<M, V> {
     /// Nothing said yet, among `members` in order, of whom up to `faults` may lie.
     pub fn new(members: Vec<M>, faults: usize) -> Self {
-        Self { members, faults, proposals: BTreeMap::new(), prepares: BTreeMap::new(), commits: BTreeMap::new() }
+        let (proposals, prepares, commits) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { members, faults, least: 0, proposals, prepares, commits }
+    }
+
+    /// Needs at least so many votes, where what is decided has to be known to others than voters: with t of them every
+    /// n − t + 1 + f members, who can keep the root shut (I6), have an honest one among those that agreed.
+    pub fn of_at_least(self, votes: usize) -> Self {
+        Self { least: votes, ..self }
     }
 
     /// How many votes count: any two such sets share an honest member.
     pub fn quorum(&self) -> usize {
-        let enough = (self.members.len() + self.faults) / 2 + 1;
+        let enough = ((self.members.len() + self.faults) / 2 + 1).max(self.least);
         if mutant::is(Mutant::TooFewPrepared) { enough - 1 } else { enough }
     }
 

@@ -139,7 +139,8 @@ impl<'g> Words<'g> {
 
     /// What the votes of the custodians of the epoch before add up to.
     pub fn agreement(&self, before: &CommitteeSpec) -> Agreement<NodeId, BlobHash> {
-        let mut agreement = Agreement::new(before.members.clone(), usize::from(before.faults));
+        let agreement = Agreement::new(before.members.clone(), usize::from(before.faults));
+        let mut agreement = agreement.of_at_least(usize::from(before.threshold));
         for (member, ballot, proposal) in &self.proposals {
             agreement.propose(*member, *ballot, *proposal);
         }

@@ -20,6 +20,8 @@ use crate::seen::Seen;
 
 /// From when on somebody who takes a share is late, after the first to say that it holds one, in milliseconds.
 const LATE: u64 = 5_000;
+/// How long a decision waits for its audit record at most, in milliseconds.
+const RECORDED: u64 = 10;
 
 #[derive(Debug, Default)]
 pub(super) struct Epochs {
@@ -29,6 +31,8 @@ pub(super) struct Epochs {
     shares: BTreeSet<(usize, String)>,
     /// When the first member said to hold its share.
     held: BTreeMap<SharingRef, u64>,
+    /// When a node came to know that a sharing is closed.
+    closed: BTreeMap<(usize, SharingRef), u64>,
     /// Epochs that were agreed upon.
     made: BTreeSet<SharingRef>,
     /// Epochs that somebody voted on in a later ballot than the first.
@@ -64,7 +68,8 @@ impl<'m> Shown<'m> {
         let votes = votes.filter(|(_, word)| word.act == SharingAct::Prepare { ballot, transcript: value });
         let who: BTreeSet<NodeId> = votes.map(|(who, _)| who).collect();
         let votes = self.before.members.iter().filter(|member| who.contains(*member)).count();
-        2 * votes > self.before.members.len() + usize::from(self.before.faults)
+        let spec = &self.before;
+        2 * votes > spec.members.len() + usize::from(spec.faults) && votes >= usize::from(spec.threshold)
     }
 
     /// Whether t + f of the recipients, or all, said that they can take their shares.
@@ -113,11 +118,11 @@ impl Epochs {
                 let document = DocumentId::from(*tenant);
                 let facts = look.model.facts(*node, &document);
                 if let Some(keyring) = facts.and_then(|facts| facts.keys.get(key).map(|key| key.keyring)) {
-                    contributed(look, *node, document, keyring, shares);
+                    self.contributed(look, *node, document, keyring, shares);
                 }
             }
             Seen::Leased { node, tenant, keyring, shares, .. } if look.is_honest(*node) => {
-                contributed(look, *node, DocumentId::from(*tenant), *keyring, shares);
+                self.contributed(look, *node, DocumentId::from(*tenant), *keyring, shares);
             }
             _ => {}
         }
@@ -134,6 +139,9 @@ impl Epochs {
                 node + 1,
                 place + 1
             ));
+        }
+        if matches!(word.act, SharingAct::Erase) {
+            self.closing(look, node, statement.document(), sharing);
         }
         if !new {
             return;
@@ -194,6 +202,42 @@ impl Epochs {
         };
         if part.spec().members.iter().filter(bad).count() <= usize::from(part.spec().faults) {
             look.wrong.push(format!("I8: epoch {} of {} has two certificates", part.epoch + 1, sharing.root));
+        }
+    }
+
+    /// Remembers from when on a node knows that a sharing is closed.
+    fn closing(&mut self, look: &Look<'_>, node: usize, document: DocumentId, sharing: SharingRef) {
+        let Some(facts) = look.model.facts(node, &document) else { return };
+        let part = facts.roots.get(&sharing.root).and_then(|r| r.committees.get(usize::from(sharing.committee)));
+        if part.is_some_and(|part| !part.in_use().any(|epoch| epoch == sharing.epoch)) {
+            self.closed.entry((node, sharing)).or_insert(look.at);
+        }
+    }
+
+    /// I8: partials are made with shares of sharings that are in use by what the custodian itself knows, or were when it
+    /// decided.
+    fn contributed(
+        &self,
+        look: &mut Look<'_>,
+        node: usize,
+        document: DocumentId,
+        keyring: KeyringId,
+        shares: &[(u8, u32)],
+    ) {
+        let Some(facts) = look.model.facts(node, &document) else { return };
+        let Some(id) = facts.keyrings.get(&keyring).map(|keyring| keyring.root) else { return };
+        let Some(root) = facts.roots.get(&id) else { return };
+        for (number, epoch) in shares {
+            let part = root.committees.get(usize::from(*number));
+            if part.is_some_and(|part| part.in_use().any(|in_use| in_use == *epoch)) {
+                continue;
+            }
+            let sharing = SharingRef { root: id, committee: *number, epoch: *epoch };
+            let closed = self.closed.get(&(node, sharing));
+            if closed.is_none_or(|closed| look.at > closed + RECORDED) {
+                let n = node + 1;
+                look.wrong.push(format!("I8: n{n} contributes with a share of epoch {epoch}, which is not in use"));
+            }
         }
     }
 
@@ -276,19 +320,6 @@ impl Epochs {
         if sharing.epoch >= part.epoch || held < needed {
             let what = format!("{held} members hold one of epoch {}", part.epoch);
             look.wrong.push(format!("I8: n{} erases its share of epoch {} when {what}", node + 1, sharing.epoch));
-        }
-    }
-}
-
-/// I8: partials are made with shares of sharings that are in use by what the custodian itself knows.
-fn contributed(look: &mut Look<'_>, node: usize, document: DocumentId, keyring: KeyringId, shares: &[(u8, u32)]) {
-    let Some(facts) = look.model.facts(node, &document) else { return };
-    let Some(root) = facts.keyrings.get(&keyring).and_then(|keyring| facts.roots.get(&keyring.root)) else { return };
-    for (number, epoch) in shares {
-        let part = root.committees.get(usize::from(*number));
-        if !part.is_some_and(|part| part.in_use().any(|in_use| in_use == *epoch)) {
-            let n = node + 1;
-            look.wrong.push(format!("I8: n{n} contributes with a share of epoch {epoch}, which is not in use"));
         }
     }
 }

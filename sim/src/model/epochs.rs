@@ -1,7 +1,7 @@
 //! Which sharing of each part of a root is in use, by what custodians said: a plain reading of what a certificate is.
 //!
-//! A sharing follows another one when ⌊(n + f) / 2⌋ + 1 of its members committed to one transcript in one ballot. Nobody's
-//! authority is asked: the words alone count. Two such transcripts freeze what there is.
+//! A sharing follows another one when ⌊(n + f) / 2⌋ + 1 of its members, and at least t, committed to one transcript in one
+//! ballot. Nobody's authority is asked: the words alone count. Two such transcripts freeze what there is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,7 +58,7 @@ impl<'s> Words<'s> {
     fn certified(&self, sharing: &SharingRef, before: &CommitteeSpec) -> BTreeSet<BlobHash> {
         let enough = |who: &BTreeSet<NodeId>| {
             let votes = before.members.iter().filter(|member| who.contains(*member)).count();
-            2 * votes > before.members.len() + usize::from(before.faults)
+            2 * votes > before.members.len() + usize::from(before.faults) && votes >= usize::from(before.threshold)
         };
         let votes = self.commits.get(sharing).into_iter().flatten();
         votes.filter(|(_, who)| enough(who)).map(|((_, transcript), _)| *transcript).collect()
