@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::seen::{Boundary, Seen};
 
 /// What a hundred runs have to exercise at least. A sweep below a floor fails, however few violations it found.
-const FLOORS: [(&str, u64); 14] = [
+const FLOORS: [(&str, u64); 22] = [
     ("revocations", 60),
     ("revocations during a cut", 40),
     ("healed cuts", 100),
@@ -22,6 +22,14 @@ const FLOORS: [(&str, u64); 14] = [
     ("released", 300),
     ("opened blindly", 60),
     ("served in the end", 150),
+    ("epochs by refresh", 25),
+    ("epochs by reshare", 15),
+    ("epochs with a later ballot", 25),
+    ("epochs of one of several committees", 2),
+    ("reshares proposed during a cut", 20),
+    ("crashes at a share", 25),
+    ("crashes at a word on an epoch", 25),
+    ("crashes at an erased share", 4),
 ];
 
 /// A floor that was not reached.
