@@ -127,6 +127,8 @@ mutants! {
     TranscriptNotBound = "transcript-not-bound",
     /// I8: a complaint about a deal is judged without looking at its proof.
     ComplaintBelieved = "complaint-believed",
+    /// I5: whoever gets its share back by the help of others keeps what they gave without comparing it.
+    RepairUnchecked = "repair-unchecked",
     /// I3: state is folded in the order in which statements came.
     FoldedInArrivalOrder = "folded-in-arrival-order",
     /// I4: a generation that an expelled lessee or creator could read counts as good.
@@ -189,6 +191,7 @@ mod switch {
             Mutant::PartialUnproven => Some(Mistake::PartialUnproven),
             Mutant::TranscriptNotBound => Some(Mistake::TranscriptNotBound),
             Mutant::ComplaintBelieved => Some(Mistake::ComplaintBelieved),
+            Mutant::RepairUnchecked => Some(Mistake::RepairUnchecked),
             _ => None,
         }
     }

@@ -390,7 +390,7 @@ impl World {
         let current = shown.sharings.iter().filter_map(|committee| committee.last());
         let current: Vec<RootPublic<Ristretto>> = current.map(|sharing| sharing.public.clone()).collect();
         let capsule = capsule.verify(&label.bytes(), &current).map_err(|error| error.to_string())?;
-        let mut parts: BTreeMap<(NodeId, u8, u32), (Partial<Ristretto>, Vec<u8>)> = BTreeMap::new();
+        let mut parts: BTreeMap<(NodeId, u8, u32), _> = BTreeMap::new();
         for (custodian, verdict) in self.gathered(handle) {
             let Verdict::Partial(part) = verdict else { continue };
             let binding = binding(question, &shown, custodian, part);

@@ -157,6 +157,11 @@ impl World {
         self.answer(node, &to, request, verdict);
     }
 
+    /// As if a node had sent another one a message on the custody channel of its own accord.
+    pub fn tell(&mut self, from: usize, to: usize, message: CustodyMessage) {
+        self.custody(to, self.nodes[from].id(), message);
+    }
+
     /// A message on the custody channel.
     pub(crate) fn custody(&mut self, node: usize, from: NodeId, message: CustodyMessage) {
         match message {
@@ -197,6 +202,10 @@ impl World {
             }
             CustodyMessage::Ceremony(_) | CustodyMessage::TipsAsk(_) | CustodyMessage::Tips(..) => {
                 self.feed(node, Input::Custody { from, message })
+            }
+            CustodyMessage::Repair(_) => {
+                self.watch.coverage.count("steps of repairs");
+                self.feed(node, Input::Custody { from, message });
             }
             CustodyMessage::Hello(_) => {}
         }

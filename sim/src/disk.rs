@@ -155,6 +155,7 @@ impl Disk {
             match write {
                 Write::Share { slot, share } => {
                     if reach != Reach::Nothing {
+                        self.rot.shares.remove(&slot);
                         self.shares.insert(slot, share.expose_secret().to_vec());
                     }
                 }

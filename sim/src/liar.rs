@@ -35,6 +35,7 @@ mod ceremony;
 mod epochs;
 mod partials;
 pub mod people;
+mod repair;
 mod spread;
 
 /// A way in which a node lies.
@@ -116,11 +117,21 @@ pub enum Lie {
     FalseHolds,
     /// Offers somebody else's one-time key as its own.
     ForeignEpochKeys,
+    /// Commits to another share than its own when it helps in a repair.
+    FalseRepairCommitments,
+    /// Gives other helpers of a repair what does not fit its commitment.
+    FalseDeltas,
+    /// Gives whoever repairs its share a part that does not fit.
+    FalseSigmas,
+    /// Is willing to help in repairs and then says nothing.
+    SilentInRepair,
+    /// Accuses honest helpers of repairs.
+    FalseBlame,
 }
 
 impl Lie {
     /// All of them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 43] = [
         Self::Equivocates,
         Self::Withholds,
         Self::ServesHalf,
@@ -159,6 +170,11 @@ impl Lie {
         Self::SilentInEpochs,
         Self::FalseHolds,
         Self::ForeignEpochKeys,
+        Self::FalseRepairCommitments,
+        Self::FalseDeltas,
+        Self::FalseSigmas,
+        Self::SilentInRepair,
+        Self::FalseBlame,
     ];
 
     /// Those in changes of sharing.
@@ -171,6 +187,10 @@ impl Lie {
         Self::FalseHolds,
         Self::ForeignEpochKeys,
     ];
+
+    /// Those in repairs.
+    pub const IN_REPAIRS: [Self; 5] =
+        [Self::FalseRepairCommitments, Self::FalseDeltas, Self::FalseSigmas, Self::SilentInRepair, Self::FalseBlame];
 
     /// One to four of them.
     pub fn draw(rng: &mut impl rand_core::Rng) -> Vec<Self> {
@@ -210,6 +230,7 @@ pub(crate) struct Liar {
     given: Vec<keymesh_mesh::custody::message::SealedPart>,
     decoys: BTreeMap<(RootId, u8, u32), Vec<u8>>,
     sessions: BTreeMap<(RootId, u8, u32), [u8; 32]>,
+    repairs: BTreeMap<RequestId, repair::Helped>,
     denials: BTreeMap<StatementId, DocumentId>,
     /// What it says to some instead of what it says to others, by the latter.
     bent: BTreeMap<StatementId, Checked>,
@@ -230,6 +251,7 @@ impl Liar {
             given: Vec::new(),
             decoys: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            repairs: BTreeMap::new(),
             denials: BTreeMap::new(),
             bent: BTreeMap::new(),
             transcripts: BTreeSet::new(),
@@ -326,6 +348,7 @@ impl Liar {
             | CustodyMessage::QuorumAsk(_)
             | CustodyMessage::TipsAsk(_)
             | CustodyMessage::Tips(..) => Some(message),
+            CustodyMessage::Repair(envelopes) => self.bend_repair(around, envelopes).map(CustodyMessage::Repair),
         }
     }
 

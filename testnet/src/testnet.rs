@@ -586,6 +586,7 @@ mod tests {
             digest: digest.to_owned(),
             heads: Vec::new(),
             waiting: 0,
+            lacking: Vec::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Messages on the custody channel between nodes.
 
-use keymesh_wire::body::GenerationRef;
+use keymesh_wire::body::{GenerationRef, SharingRef};
 use keymesh_wire::codec::{self, CodecError};
 use keymesh_wire::envelope::Signable;
 use keymesh_wire::error::Code;
@@ -8,6 +8,7 @@ use keymesh_wire::ids::{BlobHash, KeyringId, NodeId, PrincipalId, RequestId, Roo
 use keymesh_wire::limits;
 use keymesh_wire::suite::{Level, Suite};
 use keymesh_wire::time::Wall;
+use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 /// A message between two nodes.
@@ -53,6 +54,9 @@ pub enum CustodyMessage {
     /// The newest statements of whoever asked, at most [`limits::PARENTS`].
     #[n(7)]
     Tips(#[n(0)] TenantId, #[n(1)] Vec<StatementId>),
+    /// A step of a repair: envelopes of [`RepairMessage`]s, of which the first is the sender's own.
+    #[n(8)]
+    Repair(#[n(0)] Vec<ByteVec>),
 }
 
 impl CustodyMessage {
@@ -253,6 +257,86 @@ impl Signable for CeremonyMessage {
 
     fn signer(&self) -> PrincipalId {
         self.member
+    }
+}
+
+/// One step of a repair, signed by whoever says it: see [`super::repair`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RepairMessage {
+    /// The algorithms.
+    #[n(0)]
+    pub suite: Suite,
+    /// The tenant.
+    #[n(1)]
+    pub tenant: TenantId,
+    /// The sharing.
+    #[n(2)]
+    pub sharing: SharingRef,
+    /// Whose share is missing.
+    #[n(3)]
+    pub member: NodeId,
+    /// The member's attempt, at random.
+    #[n(4)]
+    pub attempt: RequestId,
+    /// Who signs.
+    #[n(5)]
+    pub author: NodeId,
+    /// What it says.
+    #[n(6)]
+    pub content: RepairContent,
+}
+
+/// What is said in a repair.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum RepairContent {
+    /// The member, to all others: who has a share and would help?
+    #[n(0)]
+    Ask,
+    /// A custodian, to the member: it would.
+    #[n(1)]
+    Willing,
+    /// The member, to t custodians who would: these are the helpers.
+    #[n(2)]
+    Choose(#[n(0)] Vec<NodeId>),
+    /// A helper, to the member and by it to all helpers: the custody crate's commitment.
+    #[n(3)]
+    Commitment(
+        #[n(0)]
+        #[cbor(with = "minicbor::bytes")]
+        Vec<u8>,
+    ),
+    /// A helper, by way of the member to one helper (itself among them): a summand of its weighted share.
+    #[n(4)]
+    Delta {
+        /// The helper it is for.
+        #[n(0)]
+        to: NodeId,
+        /// HPKE.
+        #[n(1)]
+        #[cbor(with = "minicbor::bytes")]
+        sealed: Vec<u8>,
+    },
+    /// The member, to each helper: all commitments, and the deltas for this helper, follow.
+    #[n(5)]
+    Gather(#[n(0)] Vec<NodeId>),
+    /// A helper, to the member: the sum of the deltas, a summand of the member's share.
+    #[n(6)]
+    Sigma(
+        #[n(0)]
+        #[cbor(with = "minicbor::bytes")]
+        Vec<u8>,
+    ),
+    /// A helper, to the member: nothing, because what this helper gave does not hold.
+    #[n(7)]
+    Blame(#[n(0)] NodeId),
+}
+
+impl Signable for RepairMessage {
+    const DOMAIN: &'static str = "keymesh repair v1";
+    const LIMIT: usize = 32 * 1024;
+
+    fn signer(&self) -> PrincipalId {
+        self.author
     }
 }
 

@@ -10,4 +10,5 @@ pub mod enrolment;
 pub mod lease;
 pub mod message;
 pub mod partial;
+pub mod repair;
 pub mod slot;

@@ -189,7 +189,7 @@ impl Replica {
         let is_member = committee.spec.members.contains(&self.me);
         if committee.epoch > 0 && is_member && !committee.holders.contains(&self.me) {
             let slot = Slot::Epoch { root, committee: place, epoch: committee.epoch };
-            if !self.shares.contains_key(&slot) && !self.lacking.contains(&sharing) {
+            if !self.shares.contains_key(&slot) && !self.unopened.contains(&sharing) {
                 match self.open_share(id, tenant, sharing, committee, now, rng) {
                     Ok(share) => {
                         let exposed = SecretBytes::from_slice(&mut share.expose());
@@ -198,9 +198,9 @@ impl Replica {
                         self.view_changed = true;
                     }
                     Err(why) => {
-                        self.lacking.insert(sharing);
+                        self.unopened.insert(sharing);
                         let what = format!("no share of epoch {} of {root} for this node: {why}", committee.epoch);
-                        step.effects.push(Effect::Warn(format!("{what}; `keymesh root repair` gives it one")));
+                        step.effects.push(Effect::Warn(format!("{what}; it asks the others for it")));
                     }
                 }
             }
@@ -315,7 +315,7 @@ impl Replica {
             step.batch.writes.push(Write::EraseShare { slot: Slot::Key(change).to_string() });
         }
         self.changes.retain(|of, _| (of.root, of.committee) != (root, place) || of.epoch > committee.epoch);
-        self.lacking.retain(|of| (of.root, of.committee) != (root, place) || of.epoch >= committee.epoch);
+        self.unopened.retain(|of| (of.root, of.committee) != (root, place) || of.epoch >= committee.epoch);
     }
 
     /// Goes on with changes whose time has come.
@@ -362,7 +362,7 @@ impl Replica {
 }
 
 /// In which slot the share of an epoch lies.
-fn slot_of(root: RootId, place: u8, committee: &RootCommittee, epoch: u32) -> Option<Slot> {
+pub(super) fn slot_of(root: RootId, place: u8, committee: &RootCommittee, epoch: u32) -> Option<Slot> {
     Some(match epoch {
         0 => Slot::Made { root, committee: place, attempt: committee.attempt? },
         epoch => Slot::Epoch { root, committee: place, epoch },

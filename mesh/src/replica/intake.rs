@@ -378,6 +378,7 @@ impl Replica {
             CustodyMessage::Answer(answer) => self.lease_answer(from, answer, now, rng, step),
             CustodyMessage::TipsAsk(tenant) => self.tell_tips(from, tenant, step),
             CustodyMessage::Tips(tenant, tips) => self.hear_tips(from, tenant, tips),
+            CustodyMessage::Repair(envelopes) => self.repair(from, &envelopes, now, rng, step),
             CustodyMessage::Hello(_)
             | CustodyMessage::LeaseAsk(_)
             | CustodyMessage::QuorumAsk(_)
@@ -460,7 +461,7 @@ impl Replica {
         *said <= COMPLAINTS
     }
 
-    fn complain(&mut self, about: NodeId, what: String, now: Boot, step: &mut Step) {
+    pub(super) fn complain(&mut self, about: NodeId, what: String, now: Boot, step: &mut Step) {
         if self.may_complain(about, now) {
             step.effects.push(Effect::Warn(what));
         }

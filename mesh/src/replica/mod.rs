@@ -12,6 +12,7 @@ mod fence;
 mod intake;
 mod library;
 mod reactions;
+mod repair;
 mod sponsor;
 mod step;
 
@@ -40,6 +41,7 @@ use crate::state::{Document, DocumentState};
 use crate::view::{HeldShare, Lease, PolicyCache, TenantView, View};
 
 use fence::Fence;
+use repair::{Answered, Repairs};
 use sponsor::Turn;
 
 pub use library::{Library, Taken};
@@ -114,8 +116,8 @@ pub struct Replica {
     /// One-time keys for changes of sharing, by proposal.
     keys: BTreeMap<StatementId, Arc<EpochSecret<Ristretto>>>,
     changes: BTreeMap<SharingRef, Changing>,
-    /// Epochs of which this node should hold a share and cannot get one.
-    lacking: BTreeSet<SharingRef>,
+    /// Epochs whose deals give this node no share: it has to be repaired.
+    unopened: BTreeSet<SharingRef>,
     ceremonies: Ceremonies,
     leases: BTreeMap<(TenantId, GenerationRef), Arc<Lease>>,
     wishes: BTreeMap<(TenantId, GenerationRef), Wish>,
@@ -131,6 +133,8 @@ pub struct Replica {
     complaints: BTreeMap<NodeId, (Boot, u32)>,
     refolded: BTreeSet<DocumentId>,
     late: Shelf<Write>,
+    repairs: Repairs,
+    answered: Answered,
     fences: BTreeMap<TenantId, Fence>,
     last_step: Now,
     looked_at_ages: Boot,
@@ -152,7 +156,7 @@ impl Replica {
             shares: BTreeMap::new(),
             keys: BTreeMap::new(),
             changes: BTreeMap::new(),
-            lacking: BTreeSet::new(),
+            unopened: BTreeSet::new(),
             ceremonies: BTreeMap::new(),
             leases: BTreeMap::new(),
             wishes: BTreeMap::new(),
@@ -176,6 +180,8 @@ impl Replica {
             complaints: BTreeMap::new(),
             refolded: BTreeSet::new(),
             late: Shelf::new(),
+            repairs: BTreeMap::new(),
+            answered: BTreeMap::new(),
             fences: BTreeMap::new(),
             last_step: now,
             looked_at_ages: now.boot,
@@ -295,7 +301,8 @@ impl Replica {
         let changes = self.changes.values().filter_map(Changing::next_wake);
         let fences = self.fences.values().filter_map(Fence::next_wake);
         let turns = self.sponsored.values().map(|turn| turn.due);
-        let making = ceremonies.chain(fences).chain(changes);
+        let repairs = self.repairs.values().map(|(_, repairing)| repairing.next_wake());
+        let making = ceremonies.chain(fences).chain(changes).chain(repairs);
         making.chain(wishes).chain(leases).chain(turns).chain(self.spread.next_wake()).min()
     }
 
@@ -327,6 +334,7 @@ impl Replica {
             digest: data_encoding::HEXLOWER.encode(&document.digest()),
             heads: document.graph().heads().copied().collect(),
             waiting: self.waiting(&document.id()),
+            lacking: document.tenant().map(|tenant| self.lacks(tenant)).unwrap_or_default(),
         };
         self.library.all().map(status).collect()
     }

@@ -76,6 +76,7 @@ impl Replica {
                 if let Some(view) = TenantView::rebuild(&state, above, blobs, &mut self.policies, before) {
                     self.tenants.insert(tenant.tenant, Arc::new(view));
                 }
+                self.repair_shares(tenant, now, rng, step);
             }
         }
     }
@@ -248,6 +249,7 @@ impl Replica {
         self.tick_fences(now, step);
         self.tick_epochs(now, rng, step);
         self.refresh_old(now, rng, step);
+        self.tick_repairs(now, rng, step);
         self.erase_due(now, step);
         self.end_leases(now);
         self.renew_leases(now);

@@ -20,7 +20,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::audit::AuditRecord;
-use crate::body::{InstanceFacts, NodeCard};
+use crate::body::{InstanceFacts, NodeCard, SharingRef};
 use crate::codec::{base64, base64_list};
 use crate::ids::{DocumentId, KeyId, KeyringId, MeshId, NodeId, RequestId, RootId, StatementId, TenantId, VersionId};
 use crate::request::Receipt;
@@ -274,6 +274,9 @@ pub struct DocumentStatus {
     pub heads: Vec<StatementId>,
     /// Statements waiting for parents.
     pub waiting: usize,
+    /// Shares of the current epochs that the node should hold and does not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacking: Vec<SharingRef>,
 }
 
 /// A lease a node holds.

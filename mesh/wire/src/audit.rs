@@ -30,6 +30,9 @@ pub enum AuditKind {
     /// The node started.
     #[n(5)]
     Start,
+    /// A custodian helped another one to its lost share.
+    #[n(6)]
+    ShareRepair,
 }
 
 /// How it was decided.

@@ -215,6 +215,7 @@ fn kind(kind: AuditKind) -> &'static str {
         AuditKind::Enrolment => "enrolment",
         AuditKind::LeaseOpened => "lease-opened",
         AuditKind::Start => "start",
+        AuditKind::ShareRepair => "share-repair",
     }
 }
 

@@ -34,6 +34,7 @@ mod policy;
 mod role;
 mod root;
 mod root_change;
+mod root_repair;
 mod rotate;
 mod run;
 mod sealing;

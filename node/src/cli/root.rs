@@ -21,6 +21,7 @@ use super::layout::{self, Committee};
 use super::names::Names;
 use super::output::{Output, list_words};
 use super::root_change;
+use super::root_repair;
 use super::tenant::names_for;
 use super::time::parse_span;
 use super::trust_report;
@@ -66,6 +67,9 @@ Examples:
 More than half of the admins have to stand behind it. Any threshold of the old custodians is enough to deal; a quorum of
 them has to agree. The public key stays and nothing is sealed anew.")]
     Reshare(root_change::ReshareTo),
+    /// Show which custodians lack their shares; they get them back from the others by themselves
+    #[command(after_help = "Examples:\n  keymesh root repair\n  keymesh root repair --wait=2m")]
+    Repair(root_repair::Repair),
 }
 
 /// A root to propose.
@@ -106,6 +110,7 @@ pub fn run(env: &Env, command: Command) -> Result<Output, CliError> {
         Command::Status { wait } => status(env, wait),
         Command::Refresh(which) => root_change::refresh(env, &which),
         Command::Reshare(reshare) => root_change::reshare(env, &reshare),
+        Command::Repair(command) => root_repair::repair(env, &command),
     }
 }
 

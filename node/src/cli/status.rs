@@ -391,6 +391,7 @@ mod tests {
             digest: digest.into(),
             heads: vec![],
             waiting: 0,
+            lacking: vec![],
         };
         let status = Status {
             card: None,

@@ -105,7 +105,11 @@ impl Custodian {
     pub fn recall(&self, record: &AuditRecord, now: Wall) {
         let partial = match record.kind {
             AuditKind::QuorumPartial | AuditKind::LeasePartial => record.outcome == Outcome::Allowed,
-            AuditKind::Release | AuditKind::Enrolment | AuditKind::LeaseOpened | AuditKind::Start => false,
+            AuditKind::Release
+            | AuditKind::Enrolment
+            | AuditKind::LeaseOpened
+            | AuditKind::Start
+            | AuditKind::ShareRepair => false,
         };
         if let Some(asker) = record.asker
             && partial

@@ -66,9 +66,10 @@ pub async fn custody(node: &Arc<Node>, from: NodeId, message: CustodyMessage) {
                 node.warn(warning);
             }
         }
-        CustodyMessage::Ceremony(_) | CustodyMessage::TipsAsk(_) | CustodyMessage::Tips(..) => {
-            to_core(node, Input::Custody { from, message }).await
-        }
+        CustodyMessage::Ceremony(_)
+        | CustodyMessage::TipsAsk(_)
+        | CustodyMessage::Tips(..)
+        | CustodyMessage::Repair(_) => to_core(node, Input::Custody { from, message }).await,
         CustodyMessage::Answer(Answer { request, verdict }) => {
             if let Some(verdict) = node.gatherings.deliver(request, from, verdict) {
                 let message = CustodyMessage::Answer(Answer { request, verdict });

@@ -45,6 +45,7 @@ fn name(kind: AuditKind) -> &'static str {
         AuditKind::Enrolment => "enrolment",
         AuditKind::LeaseOpened => "lease opened",
         AuditKind::Start => "start",
+        AuditKind::ShareRepair => "share repair",
     }
 }
 

@@ -67,7 +67,8 @@ impl Liar {
             | CustodyMessage::Ceremony(_)
             | CustodyMessage::Answer(_)
             | CustodyMessage::TipsAsk(_)
-            | CustodyMessage::Tips(..) => return true,
+            | CustodyMessage::Tips(..)
+            | CustodyMessage::Repair(_) => return true,
         };
         if let Some((request, asked)) = asked.filter(|_| PARTIALS.iter().any(|lie| self.does(*lie))) {
             self.asked.insert(request, asked);

@@ -231,6 +231,9 @@ impl Run {
             if draw::chance(&mut rng, 400) {
                 lies.push(Lie::IN_EPOCHS[draw::place(&mut rng, Lie::IN_EPOCHS.len())]);
             }
+            if draw::chance(&mut rng, 400) {
+                lies.push(Lie::IN_REPAIRS[draw::place(&mut rng, Lie::IN_REPAIRS.len())]);
+            }
             self.world.corrupt(liar, lies);
         }
         let end = self.world.at() + self.scenario.span;

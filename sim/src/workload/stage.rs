@@ -24,6 +24,9 @@ use crate::run::Options;
 use crate::scenario::{Scenario, some_of};
 use crate::world::{Plan, World};
 
+/// How long after that shares have to be back, in virtual milliseconds: pauses are up to half a minute by then, and liars
+/// among the helpers cost some more.
+const REPAIR: u64 = 600_000;
 /// How long after the healing all has to be right, in virtual milliseconds.
 const RECOVERY: u64 = 60_000;
 /// How long a key generation may take in any weather, in virtual milliseconds.
@@ -246,6 +249,18 @@ impl Run {
         for tenant in 0..self.tenants.len() {
             self.denials_in_effect(tenant, &core);
             self.serve(tenant, &core);
+        }
+        self.shares_come_back(&core);
+    }
+
+    /// I8: whoever lost its share has it again, where enough honest custodians have theirs.
+    fn shares_come_back(&mut self, core: &BTreeSet<usize>) {
+        let lacking =
+            |world: &World| world.lacking().into_iter().find(|lack| core.contains(&lack.node) && lack.helpers);
+        if !self.world.run_until(REPAIR, |world| lacking(world).is_none())
+            && let Some(lack) = lacking(&self.world)
+        {
+            self.world.violation(format!("I8: {lack} {REPAIR} ms after everything was right"));
         }
     }
 

@@ -6,6 +6,24 @@ use keymesh_wire::body::{SharingAct, SharingRef};
 use super::*;
 use crate::checks::agree;
 
+/// A share that a custodian should have and has not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lack {
+    /// Who.
+    pub node: usize,
+    /// Of which sharing.
+    pub sharing: SharingRef,
+    /// Whether there are honest custodians enough to give it back.
+    pub helpers: bool,
+}
+
+impl std::fmt::Display for Lack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let SharingRef { root, committee, epoch } = self.sharing;
+        write!(f, "n{} lacks its share of epoch {epoch} of {root}, committee {}", self.node + 1, committee + 1)
+    }
+}
+
 impl World {
     /// Statements that were acknowledged, with where and for which document.
     pub fn acknowledged(&self) -> impl Iterator<Item = (&StatementId, &(usize, DocumentId))> {
@@ -113,6 +131,7 @@ impl World {
                     .push(format!("I10: n{} said to have erased the share in {slot}, which is on its disk", place + 1));
             }
         }
+        wrong.extend(self.misfits());
         wrong.into_iter().for_each(|wrong| self.violation(wrong));
     }
 
@@ -144,6 +163,56 @@ impl World {
             }
         }
         wrong.into_iter().for_each(|wrong| self.violation(wrong));
+    }
+
+    /// I5: shares by which a node would contribute and that are not its own of that epoch.
+    fn misfits(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for place in self.honest() {
+            let Some(view) = self.nodes[place].view() else { continue };
+            for sharings in view.tenants.values().flat_map(|tenant| &tenant.sharings) {
+                let (root, committees) = sharings;
+                for (number, sharings) in (0u8..).zip(committees) {
+                    for held in view.shares.get(&(*root, number)).into_iter().flatten() {
+                        let sharing = sharings.iter().find(|sharing| sharing.epoch == held.epoch);
+                        let at = |index: u8| sharing.and_then(|sharing| sharing.members.get(usize::from(index) - 1));
+                        let fits = sharing.is_some_and(|sharing| held.share.matches(&sharing.public));
+                        if !fits || at(held.share.index().get()) != Some(&view.me) {
+                            let epoch = held.epoch;
+                            wrong
+                                .push(format!("I5: n{} holds a share of epoch {epoch} that is not its own", place + 1));
+                        }
+                    }
+                }
+            }
+        }
+        wrong
+    }
+
+    /// The shares that honest custodians lack which are still admitted and placed.
+    pub fn lacking(&self) -> Vec<Lack> {
+        let mut lacking = Vec::new();
+        for place in self.honest() {
+            let Some(replica) = self.nodes[place].replica() else { continue };
+            let view = replica.view();
+            for (tenant, sharing) in replica.lacking() {
+                let held = view.tenant(&tenant).filter(|held| view.counts(held.tenant(), &view.me));
+                let parts = held.and_then(|held| held.sharings.get(&sharing.root));
+                let current = parts.and_then(|parts| parts.get(usize::from(sharing.committee))?.last());
+                let Some(current) = current.filter(|current| current.epoch == sharing.epoch) else { continue };
+                let has = |node: &&NodeId| {
+                    let honest = self.place(node).filter(|place| !self.is_liar(*place));
+                    let view = honest.and_then(|place| self.nodes[place].view());
+                    let view = view.filter(|view| !view.fenced.contains(&tenant));
+                    let shares = view.and_then(|view| view.shares.get(&(sharing.root, sharing.committee)));
+                    shares.is_some_and(|shares| shares.iter().any(|held| held.epoch == sharing.epoch))
+                };
+                let have = current.members.iter().filter(has).count();
+                let helpers = have >= usize::from(current.public.threshold().t());
+                lacking.push(Lack { node: place, sharing, helpers });
+            }
+        }
+        lacking
     }
 
     /// Whether all honest nodes that hold a document hold the same of it, ciphertexts included, and all of them run.

@@ -48,6 +48,7 @@ mod lives;
 mod machines;
 mod secrets;
 
+pub use checks::Lack;
 pub use machines::Pause;
 
 /// How many inputs a node takes in before one write.

@@ -59,7 +59,9 @@ impl World {
                 let Some(scalar) = secret_in(slot, share) else {
                     return self.violation(format!("n{} writes a share of {} bytes", node + 1, share.len()));
                 };
-                let name = format!("n{}'s share in {slot}", node + 1);
+                // A machine and its copy have the same shares.
+                let place = self.place(&self.nodes[node].id()).unwrap_or(node);
+                let name = format!("n{}'s share in {slot}", place + 1);
                 self.canaries.plant(name.as_str(), scalar);
                 if let Some(found) = self.canaries.find(share)
                     && found.what != name
@@ -136,7 +138,8 @@ impl World {
                 wrong.push(format!("I1: the timeline shows {found} at {at} ms"));
             }
         }
-        for (place, node) in self.nodes.iter().enumerate() {
+        for (machine, node) in self.nodes.iter().enumerate() {
+            let place = self.place(&node.id()).unwrap_or(machine);
             let stored = node.disk.stored();
             let files = stored.statements.iter().chain(stored.blobs.iter().map(|(.., bytes)| bytes));
             let records: Vec<Vec<u8>> = node.disk.audit().iter().map(|record| record.to_payload()).collect();

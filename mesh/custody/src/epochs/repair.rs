@@ -298,25 +298,35 @@ impl<C: Suite> Repair<C> {
         }
     }
 
+    /// Whether one helper's commitment is to its weighted share, before there are those of the others.
+    ///
+    /// # Errors
+    /// When it is of another repair or somebody who was not asked, or wrong.
+    pub fn check(&self, commitment: &Commitment<C>) -> Result<(), RepairError> {
+        let (culprit, kind) = (commitment.from(), Kind::Commitment);
+        self.position(culprit)?;
+        if commitment.session() != &self.session {
+            return Err(RepairError::Foreign { from: culprit, kind });
+        }
+        let places: Vec<u8> = self.helpers.iter().map(|index| index.get()).collect();
+        let sum: Element<C> = commitment.points().iter().fold(suite::identity::<C>(), |sum, point| sum + *point);
+        let weight = suite::lagrange_at::<C>(self.member.get(), culprit.get(), &places);
+        let want = self.public.share(culprit).zip(weight).map(|(share, weight)| share * weight);
+        match commitment.points().len() == self.helpers.len() && want == Some(sum) {
+            true => Ok(()),
+            false => Err(RepairError::Wrong { culprit, kind }),
+        }
+    }
+
     fn position(&self, index: MemberIndex) -> Result<usize, RepairError> {
         self.helpers.iter().position(|helper| *helper == index).ok_or(RepairError::NotAHelper { index })
     }
 
     /// One commitment per helper, in order, each to ζᵢ·sᵢ.
     fn commitments<'a>(&self, commitments: &'a [Commitment<C>]) -> Result<Vec<&'a Commitment<C>>, RepairError> {
-        let kind = Kind::Commitment;
-        let commitments =
-            self.of_each(kind, commitments, |commitment| (commitment.from(), commitment.session() == &self.session))?;
-        let places: Vec<u8> = self.helpers.iter().map(|index| index.get()).collect();
-        for commitment in &commitments {
-            let culprit = commitment.from();
-            let sum: Element<C> = commitment.points().iter().fold(suite::identity::<C>(), |sum, point| sum + *point);
-            let weight = suite::lagrange_at::<C>(self.member.get(), culprit.get(), &places);
-            let want = self.public.share(culprit).zip(weight).map(|(share, weight)| share * weight);
-            if commitment.points().len() != self.helpers.len() || want != Some(sum) {
-                return Err(RepairError::Wrong { culprit, kind });
-            }
-        }
+        let about = |commitment: &Commitment<C>| (commitment.from(), commitment.session() == &self.session);
+        let commitments = self.of_each(Kind::Commitment, commitments, about)?;
+        commitments.iter().try_for_each(|commitment| self.check(commitment))?;
         Ok(commitments)
     }
 

@@ -151,6 +151,11 @@ impl<C: Suite> Delta<C> {
         self.from
     }
 
+    /// The digest of the repair it is for.
+    pub fn session(&self) -> &[u8; 32] {
+        &self.session
+    }
+
     /// The helper that it must be sealed to.
     pub fn to(&self) -> MemberIndex {
         self.to
@@ -198,6 +203,11 @@ impl<C: Suite> Sigma<C> {
     /// The helper whose it claims to be; compare with the signer.
     pub fn from(&self) -> MemberIndex {
         self.from
+    }
+
+    /// The digest of the repair it is for.
+    pub fn session(&self) -> &[u8; 32] {
+        &self.session
     }
 
     /// The secret bytes, for a caller that seals them to the member at once.
