@@ -63,7 +63,8 @@ impl Liar {
         };
         let kept = |bytes: &ByteVec| {
             let denial = || Checked::from_bytes(bytes).ok().is_some_and(|said| said.body().is_some_and(is_denial));
-            (!halves || draw::chance(&mut self.rng, 500)) && !(hides && denial()) && !(silent && is_word(bytes))
+            let is_hidden = (hides && denial()) || (silent && is_word(bytes));
+            (!halves || draw::chance(&mut self.rng, 500)) && !is_hidden
         };
         statements.into_iter().filter(kept).collect()
     }

@@ -28,6 +28,8 @@ const MEMBERS: usize = 7;
 #[derive(Debug, Clone)]
 pub(super) struct Circle {
     pub plan: CommitteePlan,
+    /// Which sharing it is; nothing for a root that is still to be made.
+    pub sharing: Option<SharingRef>,
     /// Which of its members have no share and cannot take one.
     pub lacking: BTreeSet<usize>,
 }
@@ -241,7 +243,7 @@ impl Run {
         }
         if !roots.is_some_and(|roots| roots.values().any(|root| root.live)) {
             let first = self.tenants[tenant].plan.committees.iter();
-            circles.extend(first.map(|plan| Circle { plan: plan.clone(), lacking: BTreeSet::new() }));
+            circles.extend(first.map(|plan| Circle { plan: plan.clone(), sharing: None, lacking: BTreeSet::new() }));
         }
         circles
     }
@@ -260,14 +262,25 @@ impl Run {
         proposed.collect()
     }
 
-    fn circle(&self, spec: &CommitteeSpec, SharingRef { root, committee, epoch }: SharingRef) -> Circle {
+    fn circle(&self, spec: &CommitteeSpec, sharing: SharingRef) -> Circle {
+        let SharingRef { root, committee, epoch } = sharing;
         let plan = self.plan(spec);
         let slot = Slot::Epoch { root, committee, epoch }.to_string();
-        // One that has a key for some change may yet take its share.
-        let has = |name: &str| name == slot || matches!(name.parse(), Ok(Slot::Key(_)));
-        let lacks = |place: &&usize| epoch > 0 && !self.world.node(**place).disk.slots().any(has);
+        // One that has its key and found every deal good may yet take its share; one that came too late has to be given it.
+        let id = |place: usize| self.world.node(place).id();
+        let ready: BTreeSet<NodeId> = (self.world.watch.statements.values())
+            .filter(|statement| match statement.body() {
+                Some(Body::Sharing(word)) => word.sharing == sharing && matches!(word.act, SharingAct::Ready { .. }),
+                _ => false,
+            })
+            .map(|statement| statement.author())
+            .collect();
+        let has = |place: usize, name: &str| {
+            name == slot || (ready.contains(&id(place)) && matches!(name.parse(), Ok(Slot::Key(_))))
+        };
+        let lacks = |place: &&usize| epoch > 0 && !self.world.node(**place).disk.slots().any(|name| has(**place, name));
         let lacking = plan.members.iter().filter(lacks).copied().collect();
-        Circle { plan, lacking }
+        Circle { plan, sharing: Some(sharing), lacking }
     }
 
     /// Whether by all that was ever written some sharing was agreed upon twice.

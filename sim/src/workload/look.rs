@@ -2,6 +2,7 @@
 
 use keymesh_mesh::custody::message::Verdict;
 use keymesh_mesh::view::releasable;
+use keymesh_wire::body::SharingRef;
 use keymesh_wire::error::{Code, WireError};
 use keymesh_wire::ids::{KeyId, NodeId};
 
@@ -134,16 +135,23 @@ impl Run {
 
     /// Enough honest partials open, whatever liars add to them.
     fn should_have_opened(&mut self, tenant: usize, key: KeyId, handle: crate::world::Handle, why: &str) {
-        let gave = |place: &&usize| {
-            let id = self.world.node(**place).id();
-            let partial = |(who, verdict): &(NodeId, Verdict)| *who == id && matches!(verdict, Verdict::Partial(_));
-            let honest = !self.scenario.liars.contains(place) && !self.spoiled.contains(place);
+        // Parts of two sharings do not add up.
+        let gave = |place: usize, sharing: Option<SharingRef>| {
+            let id = self.world.node(place).id();
+            let partial = |(who, verdict): &(NodeId, Verdict)| match verdict {
+                Verdict::Partial(part) if *who == id => {
+                    sharing.is_none_or(|of| (of.committee, of.epoch) == (part.committee, part.epoch))
+                }
+                _ => false,
+            };
+            let honest = !self.scenario.liars.contains(&place) && !self.spoiled.contains(&place);
             honest && self.world.gathered(handle).iter().any(partial)
         };
         let circles = self.circles(tenant);
-        let enough = circles
-            .iter()
-            .all(|circle| circle.plan.members.iter().filter(gave).count() >= usize::from(circle.plan.threshold));
+        let enough = circles.iter().all(|circle| {
+            let given = circle.plan.members.iter().filter(|place| gave(**place, circle.sharing)).count();
+            given >= usize::from(circle.plan.threshold)
+        });
         if enough && !circles.is_empty() {
             self.world.violation(format!("liveness: enough honest partials do not open {key}: {why}"));
         }
