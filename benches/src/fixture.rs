@@ -110,6 +110,7 @@ impl Fixture {
             tenants: [(tenant.id, Arc::new(part))].into(),
             leases: [((tenant.id, generation), Arc::new(lease))].into(),
             shares: BTreeMap::new(),
+            fenced: BTreeSet::new(),
             clock_tolerance: Millis::seconds(30),
         };
         let request = ReleaseRequest {
