@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 
 use keymesh_wire::body::CommitteeSpec;
 use keymesh_wire::ids::{NodeId, StatementId, TenantId};
+use keymesh_wire::statement::Checked;
 use keymesh_wire::time::{Boot, Millis, Now};
 
 use super::Replica;
@@ -84,7 +85,7 @@ impl Replica {
         let holds = |id: &StatementId| document.is_some_and(|document| document.graph().contains(id));
         let fence = self.fences.entry(tenant.tenant).or_insert_with(|| Fence::new(now.boot));
         if tenant.forked.contains(&self.me) && !mutant::is(Mutant::FenceSkipped) {
-            if fence.is_open || !fence.is_behind {
+            if !fence.is_over {
                 let (name, tenant) = (&tenant.name, tenant.tenant);
                 step.effects.push(Effect::Warn(format!(
                     "another machine spoke under this node's identity for tenant {name} ({tenant}): this one keeps silent as \
@@ -106,15 +107,9 @@ impl Replica {
             others().filter(|member| is_clear(member)).count() >= wanted
         });
         fence.is_open = open || mutant::is(Mutant::FenceSkipped);
-        let behind = fence.told.values().flatten().filter(|id| !holds(id)).count();
-        if behind > 0 && !fence.is_behind {
+        if !fence.is_behind && !fence.told.values().flatten().all(holds) {
             fence.is_behind = true;
-            let (name, tenant) = (&tenant.name, tenant.tenant);
-            step.effects.push(Effect::Warn(format!(
-                "peers hold {behind} statements of this node for tenant {name} ({tenant}) that it does not: its disk is older \
-                 than its last words. It contributes nothing until it has them; if another machine runs under its identity, \
-                 stop that one and give this node a new identity"
-            )));
+            step.effects.push(Effect::Warn(behind(tenant)));
         }
     }
 
@@ -163,10 +158,34 @@ impl Replica {
         }
     }
 
+    /// A peer sent a statement. One of this node's own that it did not hold shows that its disk is old even where it comes
+    /// before anybody tells of it.
+    pub(super) fn hear_of_itself(&mut self, statement: &Checked, step: &mut Step) {
+        if statement.author() != self.me {
+            return;
+        }
+        let document = self.library.document(&statement.document());
+        let Some(tenant) = document.and_then(|document| document.tenant()) else { return };
+        if let Some(fence) = self.fences.get_mut(&tenant.tenant).filter(|fence| !fence.is_behind) {
+            fence.is_behind = true;
+            step.effects.push(Effect::Warn(behind(tenant)));
+        }
+    }
+
     /// Asks at once when a peer comes up, rather than half a second later.
     pub(super) fn hurry_fences(&mut self, now: Boot) {
         self.fences.values_mut().for_each(|fence| fence.ask_at = fence.ask_at.min(now));
     }
+}
+
+/// What operators are told of a node that said more than it knows.
+fn behind(tenant: &TenantState) -> String {
+    let (name, tenant) = (&tenant.name, tenant.tenant);
+    format!(
+        "peers hold statements of this node for tenant {name} ({tenant}) that it did not: its disk is older than its last \
+         words. It contributes nothing until it has them; if another machine runs under its identity, stop that one and \
+         give this node a new identity"
+    )
 }
 
 /// The committees, of roots made or being made, in any sharing that is in use, to which a node belongs.

@@ -289,6 +289,7 @@ impl Replica {
                 // A peer's statement that does not fit here is no fault of anybody: the spread asks again.
                 Action::Take(from, statement) => {
                     if self.library.take(statement.clone()) == Taken::New {
+                        self.hear_of_itself(&statement, step);
                         queue.extend(self.inserted(&statement, Some(from), now, rng, step));
                     }
                 }
