@@ -166,7 +166,11 @@ fn restored(folder: &Path) -> Result<Replica, String> {
     Ok(replica)
 }
 
-fn copy_folder(from: &Path, to: &Path) -> Result<(), TestnetError> {
+/// Copies a folder with all that is in it.
+///
+/// # Errors
+/// [`TestnetError::Io`].
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<(), TestnetError> {
     fs::create_dir_all(to).map_err(TestnetError::io("make", to))?;
     for entry in fs::read_dir(from).map_err(TestnetError::io("list", from))? {
         let entry = entry.map_err(TestnetError::io("list", from))?;

@@ -7,6 +7,7 @@
 pub mod custody_changes;
 pub mod custody_kills;
 pub mod provider_only;
+pub mod restored_backup;
 pub mod stage;
 
 use crate::error::TestnetError;
@@ -66,6 +67,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::of::<provider_only::ProviderOnly>(),
     Scenario::of::<custody_changes::CustodyChanges>(),
     Scenario::of::<custody_kills::CustodyKills>(),
+    Scenario::of::<restored_backup::RestoredBackup>(),
 ];
 
 /// The scenario of this name.
