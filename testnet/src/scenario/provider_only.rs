@@ -34,7 +34,7 @@ pub struct ProviderOnly {
     stage: Stage,
     /// A leased keyring that is leased before the customer's nodes go, and its key.
     disks: (String, String),
-    /// A leased keyring that was never leased, and its key.
+    /// A leased keyring whose key nobody asked for, and the key. A lessee opened its generation once, to attest it.
     fresh: (String, String),
     /// A quorum keyring and its key.
     vault: (String, String),
@@ -269,7 +269,7 @@ const KEYS: Step<ProviderOnly> = Step {
     title: "With all nodes up an instance enrols by both committees' votes and gets its keys",
     run: |scene, seen| {
         scene.disks = scene.stage.keyring("disks", Some(LEASE))?;
-        scene.fresh = scene.stage.keyring("fresh", Some(60))?;
+        scene.fresh = scene.stage.keyring("fresh", Some(LEASE))?;
         scene.vault = scene.stage.keyring("vault", None)?;
         let enrolled = scene.stage.enrol("web", "i-0aaaaaaaaaaaaaaa1")?;
         seen.say(format!("web enrolled with {} votes", enrolled["votes"]));
@@ -339,6 +339,11 @@ const ALONE: Step<ProviderOnly> = Step {
                 say_refused(seen, "blind release", &refused);
             }
         }
+        // Whoever attested the generation has a lease from before that is soon over.
+        net.wait("the lease of whoever attested the other keyring to end", Duration::from_secs(3 * LEASE), || {
+            let answer = scene.stage.instance()?.get(net, &provider, &scene.fresh.1, "leased", 3)?;
+            Ok(if answer.succeeded() { Err("a key was released still".to_owned()) } else { Ok(()) })
+        })?;
         let refused = scene.stage.refused(&provider, &scene.fresh.1, "leased")?;
         promised!(
             refused.code == "quorum-unavailable"
@@ -503,7 +508,7 @@ fn rob(
     for (what, target) in [
         ("the quorum key", Target::Key(parsed(&scene.vault.1)?)),
         ("the leased keyring", Target::Generation(parsed(&scene.disks.0)?)),
-        ("the keyring never leased", Target::Generation(parsed(&scene.fresh.0)?)),
+        ("the keyring nobody asked for", Target::Generation(parsed(&scene.fresh.0)?)),
     ] {
         let attempt = loot.open(tenant, target)?;
         let Err(why) = attempt.opened else {
