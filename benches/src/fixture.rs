@@ -3,7 +3,7 @@
 //! Everything in it is as real as on five processes: the root comes from a key generation of five members, statements
 //! are signed and folded, the agent is bound by custodians' votes. Only who carries messages is missing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
