@@ -88,13 +88,13 @@ pub struct Rotate {
     #[arg(long)]
     due: bool,
     /// With --due: only keys of this namespace and those below, by path or id
-    #[arg(long, value_name = "PATH|ID", requires = "due")]
+    #[arg(long, value_name = "PATH|ID", requires = "due", conflicts_with = "key")]
     namespace: Option<String>,
     /// With --due: only keys of this keyring, by path or id
-    #[arg(long, value_name = "PATH|ID", requires = "due")]
+    #[arg(long, value_name = "PATH|ID", requires = "due", conflicts_with = "key")]
     keyring: Option<String>,
     /// With --due: say what would be done and do nothing
-    #[arg(long, requires = "due")]
+    #[arg(long, requires = "due", conflicts_with = "key")]
     dry_run: bool,
     /// Length of the data keys in bytes
     #[arg(long, default_value = "32")]
