@@ -1,5 +1,6 @@
 //! A mesh with everything that is needed to serve a key, for tests of faults.
 
+use keymesh_mesh::release::GrantError;
 use keymesh_sim::agents::{Agent, Instance};
 use keymesh_sim::ground::Ground;
 use keymesh_sim::world::{Denied, Plan};
@@ -28,8 +29,14 @@ impl Bank {
         Self { ground, key, data, agent }
     }
 
+    /// A release at a node, asked for once more if the lease ended between the decision and the record of it, as an agent
+    /// does.
     pub fn release(&mut self, node: usize) -> Result<Vec<u8>, Denied> {
-        let released = self.ground.world.release_now(node, self.ground.tenant, &self.agent, self.key);
+        let mut ask = || self.ground.world.release_now(node, self.ground.tenant, &self.agent, self.key);
+        let released = match ask() {
+            Err(Denied::Grant(GrantError::LeaseEnded)) => ask(),
+            answered => answered,
+        };
         released.map(|key| key.expose_secret().to_vec())
     }
 
