@@ -175,7 +175,8 @@ fn the_providers_nodes_alone_serve_nothing_and_with_the_customers_they_serve_aga
     let agent = Agent::new(Instance::A1, &mut ground.world.rng);
     assert!(ground.world.enrol_now(1, ground.tenant, &agent, &ground.launcher));
     CUSTOMER.iter().for_each(|node| ground.world.crash(*node));
-    ground.world.run(4_000);
+    // Whoever attested the generation has a lease of it from then; its time has to be over.
+    ground.world.run(25_000);
     for node in PROVIDER {
         let denied = ground.world.release_now(node, ground.tenant, &agent, leased);
         assert!(denied.is_err(), "n{} got a lease of the provider's nodes alone", node + 1);
