@@ -1,6 +1,6 @@
 //! A client that says whatever a test wants, byte for byte.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,7 +147,7 @@ impl Raw {
         let mut bytes = Vec::new();
         let mut one = [0];
         while !bytes.ends_with(b"\r\n\r\n") {
-            self.stream.read_exact(&mut one).unwrap_or_else(|error| {
+            self.hear(&mut one).unwrap_or_else(|error| {
                 panic!("no answer: {error}; so far {}", String::from_utf8_lossy(&bytes));
             });
             bytes.push(one[0]);
@@ -159,8 +159,26 @@ impl Raw {
             .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok())
             .unwrap_or(0);
         let mut body = vec![0; length];
-        self.stream.read_exact(&mut body).expect("a body");
+        self.hear(&mut body).expect("a body");
         Said { status, head, body }
+    }
+
+    /// Fills `buffer` from what has come, without writing: what was not taken of a request is pending
+    /// still, and a stream would try it again before it reads the answer that says why.
+    fn hear(&mut self, mut buffer: &mut [u8]) -> io::Result<()> {
+        let StreamOwned { conn, sock } = &mut self.stream;
+        while !buffer.is_empty() {
+            match conn.reader().read(buffer) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => buffer = &mut buffer[read..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    conn.read_tls(sock)?;
+                    conn.process_new_packets().map_err(io::Error::other)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// A proof that fits this connection.
