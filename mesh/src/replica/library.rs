@@ -174,6 +174,10 @@ impl Holdings for Library {
         self.documents.get(document)?.graph().get(id).map(Checked::bytes)
     }
 
+    fn parents(&self, document: &DocumentId, id: &StatementId) -> Option<&[StatementId]> {
+        self.documents.get(document)?.graph().get(id).map(Checked::parents)
+    }
+
     fn ids(&self, document: &DocumentId) -> Vec<StatementId> {
         self.documents.get(document).map(|document| document.graph().ids().copied().collect()).unwrap_or_default()
     }

@@ -7,7 +7,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use keymesh_wire::ids::{BlobHash, DocumentId, NodeId};
-use keymesh_wire::time::{Boot, Millis};
+use keymesh_wire::time::Boot;
 use minicbor::bytes::ByteVec;
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
@@ -130,10 +130,8 @@ impl Spread {
             }
             if !self.blob_wants.contains(&key.0, &key.1) {
                 self.blob_wants.add(key, Why::Blob, None, step.now, &self.limits);
-                if let Some(want) = self.blob_wants.get_mut(&key.0, &key.1) {
-                    want.turn = self.turn;
-                    self.turn = self.turn.wrapping_add(1);
-                }
+                self.blob_wants.begin_with(&key.0, &key.1, self.turn);
+                self.turn = self.turn.wrapping_add(1);
             }
         }
     }
@@ -148,13 +146,11 @@ impl Spread {
                 continue;
             }
             let others = sharers.entry(document).or_insert_with(|| self.sharers(&document, step.holdings));
-            let Some(want) = self.blob_wants.get_mut(&document, &hash) else { continue };
+            let Some(want) = self.blob_wants.get(&document, &hash) else { continue };
             if let Some(peer) = choose(want, others, |_| true) {
                 pulls.entry((peer, document)).or_default().push(hash);
             }
-            want.tries = want.tries.saturating_add(1);
-            let pause = self.limits.retry.0.saturating_mul(u64::from(want.tries).min(BACKOFF));
-            want.due = step.now.plus(Millis(pause));
+            self.blob_wants.asked(&document, &hash, step.now, self.limits.retry, BACKOFF);
         }
         for ((peer, document), hashes) in pulls {
             for hashes in hashes.chunks(PULL) {

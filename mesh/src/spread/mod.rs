@@ -66,6 +66,8 @@ pub trait Holdings {
     fn contains(&self, document: &DocumentId, id: &StatementId) -> bool;
     /// The envelope of a held statement.
     fn bytes(&self, document: &DocumentId, id: &StatementId) -> Option<&[u8]>;
+    /// The parents of a held statement.
+    fn parents(&self, document: &DocumentId, id: &StatementId) -> Option<&[StatementId]>;
     /// The ids of a document's statements, sorted.
     fn ids(&self, document: &DocumentId) -> Vec<StatementId>;
     /// How many statements lie on the longest way from a held statement back to its document's beginning: the same at

@@ -216,7 +216,7 @@ impl Spread {
             let others = sharers.entry(document).or_insert_with(|| self.sharers(&document, step.holdings));
             let peers = &self.peers;
             let up = |peer: &NodeId| peers.get(peer).is_some_and(|peer| peer.up);
-            let Some(want) = self.wants.get_mut(&document, &id) else { continue };
+            let Some(want) = self.wants.get(&document, &id) else { continue };
             if want.tries >= self.limits.tries {
                 let why = want.why;
                 self.wants.remove(&document, &id);
@@ -228,9 +228,7 @@ impl Spread {
             if let Some(peer) = choose(want, others, up) {
                 pulls.entry((peer, document)).or_default().push(id);
             }
-            want.tries += 1;
-            let pause = self.limits.retry.0.saturating_mul(u64::from(want.tries).min(BACKOFF));
-            want.due = step.now.plus(Millis(pause));
+            self.wants.asked(&document, &id, step.now, self.limits.retry, BACKOFF);
         }
         for ((peer, document), ids) in pulls {
             for ids in ids.chunks(PULL) {

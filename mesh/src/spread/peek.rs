@@ -1,7 +1,7 @@
 //! A look into a statement's envelope without checking its signature.
 //!
-//! Enough to know whether the statement is new and where it belongs, so that only new ones cost a signature check, and
-//! to order statements that are already held by their causal place. Nothing found here is believed.
+//! Enough to know whether the statement is new and where it belongs, so that only new ones cost a signature check. Nothing
+//! found here is believed. Beside it, the causal order of statements that are already held.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,12 +51,8 @@ pub(super) fn causal_order(
     document: &DocumentId,
     holdings: &impl Holdings,
 ) -> Vec<StatementId> {
-    let mut parents: BTreeMap<StatementId, Vec<StatementId>> = BTreeMap::new();
-    for id in ids {
-        if let Some(peeked) = holdings.bytes(document, &id).and_then(peek) {
-            parents.insert(id, peeked.parents);
-        }
-    }
+    let parents: BTreeMap<StatementId, &[StatementId]> =
+        ids.into_iter().filter_map(|id| Some((id, holdings.parents(document, &id)?))).collect();
     let mut children: BTreeMap<StatementId, Vec<StatementId>> = BTreeMap::new();
     let mut open: BTreeMap<StatementId, usize> = BTreeMap::new();
     let mut ready = BTreeSet::new();

@@ -1,9 +1,9 @@
 //! What this node lacks and asks for: statements and ciphertexts, whom it asked, and when it asks the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keymesh_wire::ids::{DocumentId, NodeId};
-use keymesh_wire::time::Boot;
+use keymesh_wire::time::{Boot, Millis};
 
 use super::SpreadLimits;
 
@@ -34,20 +34,22 @@ pub(super) struct Want {
     pub(super) tries: u32,
     /// With whom of the peers the asking begins.
     pub(super) turn: u32,
-    /// When it is asked for next.
-    pub(super) due: Boot,
+    /// When it is asked for next: its place in the queue.
+    due: Boot,
 }
 
-/// The missing things of one kind, by document and id.
+/// The missing things of one kind, by document and id, and in the order in which they are due: peers may make a node
+/// want thousands, and it looks after each frame whether one of them is due.
 #[derive(Debug)]
 pub(super) struct Wants<I> {
     wants: BTreeMap<(DocumentId, I), Want>,
+    queue: BTreeSet<(Boot, (DocumentId, I))>,
     accounts: BTreeMap<NodeId, usize>,
 }
 
 impl<I> Default for Wants<I> {
     fn default() -> Self {
-        Self { wants: BTreeMap::new(), accounts: BTreeMap::new() }
+        Self { wants: BTreeMap::new(), queue: BTreeSet::new(), accounts: BTreeMap::new() }
     }
 }
 
@@ -93,6 +95,7 @@ impl<I: Ord + Copy> Wants<I> {
             *account += 1;
         }
         let want = Want { why, owner, sources: owner.into_iter().collect(), tries: 0, turn: 0, due: now };
+        self.queue.insert((now, (document, id)));
         self.wants.insert((document, id), want);
         true
     }
@@ -100,6 +103,7 @@ impl<I: Ord + Copy> Wants<I> {
     /// No longer wants something.
     pub(super) fn remove(&mut self, document: &DocumentId, id: &I) -> Option<Want> {
         let want = self.wants.remove(&(*document, *id))?;
+        self.queue.remove(&(want.due, (*document, *id)));
         if let Some(owner) = want.owner
             && let Some(account) = self.accounts.get_mut(&owner)
         {
@@ -111,9 +115,21 @@ impl<I: Ord + Copy> Wants<I> {
         Some(want)
     }
 
-    /// What is to be asked for now.
+    /// What is to be asked for now, sorted.
     pub(super) fn due(&self, now: Boot) -> Vec<(DocumentId, I)> {
-        self.wants.iter().filter(|(_, want)| want.due <= now).map(|(key, _)| *key).collect()
+        let mut due: Vec<_> = self.queue.iter().take_while(|(due, _)| *due <= now).map(|(_, key)| *key).collect();
+        due.sort_unstable();
+        due
+    }
+
+    /// Something was asked for: the next time after `retry`, and longer the more often it was, up to `longest` times that.
+    pub(super) fn asked(&mut self, document: &DocumentId, id: &I, now: Boot, retry: Millis, longest: u64) {
+        let key = (*document, *id);
+        let Some(want) = self.wants.get_mut(&key) else { return };
+        self.queue.remove(&(want.due, key));
+        want.tries = want.tries.saturating_add(1);
+        want.due = now.plus(Millis(retry.0.saturating_mul(u64::from(want.tries).min(longest))));
+        self.queue.insert((want.due, key));
     }
 
     /// All that is wanted.
@@ -122,21 +138,28 @@ impl<I: Ord + Copy> Wants<I> {
     }
 
     /// The want for something.
-    pub(super) fn get_mut(&mut self, document: &DocumentId, id: &I) -> Option<&mut Want> {
-        self.wants.get_mut(&(*document, *id))
+    pub(super) fn get(&self, document: &DocumentId, id: &I) -> Option<&Want> {
+        self.wants.get(&(*document, *id))
+    }
+
+    /// With whom of the peers the asking for something begins.
+    pub(super) fn begin_with(&mut self, document: &DocumentId, id: &I, turn: u32) {
+        if let Some(want) = self.wants.get_mut(&(*document, *id)) {
+            want.turn = turn;
+        }
     }
 
     /// When something is to be asked for next.
     pub(super) fn next(&self) -> Option<Boot> {
-        self.wants.values().map(|want| want.due).min()
+        self.queue.first().map(|(due, _)| *due)
     }
 }
 
-/// Whom to ask the `tries`th time: those who said to hold it first, then `others` in turn.
-pub(super) fn choose(want: &Want, others: &[NodeId], may: impl Fn(&NodeId) -> bool) -> Option<NodeId> {
-    let mut order: Vec<NodeId> = want.sources.iter().filter(|source| may(source)).copied().collect();
+/// Whom to ask the `tries`th time: those who said to hold it and are `up` first, then `others` in turn.
+pub(super) fn choose(want: &Want, others: &[NodeId], up: impl Fn(&NodeId) -> bool) -> Option<NodeId> {
+    let mut order: Vec<NodeId> = want.sources.iter().filter(|source| up(source)).copied().collect();
     if want.why != Why::Announced {
-        order.extend(others.iter().filter(|peer| !want.sources.contains(peer) && may(peer)));
+        order.extend(others.iter().filter(|peer| !want.sources.contains(peer)));
     }
     let index = (want.tries.wrapping_add(want.turn) as usize).checked_rem(order.len())?;
     order.get(index).copied()

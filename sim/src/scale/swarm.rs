@@ -68,6 +68,9 @@ impl Holdings for Shelf {
     fn bytes(&self, _: &DocumentId, id: &StatementId) -> Option<&[u8]> {
         self.statements.get(id).map(|statement| statement.bytes())
     }
+    fn parents(&self, _: &DocumentId, id: &StatementId) -> Option<&[StatementId]> {
+        self.statements.get(id).map(|statement| statement.parents())
+    }
     fn ids(&self, _: &DocumentId) -> Vec<StatementId> {
         self.statements.keys().copied().collect()
     }

@@ -72,6 +72,9 @@ impl Holdings for Replica {
     fn bytes(&self, document: &DocumentId, id: &StatementId) -> Option<&[u8]> {
         Some(self.docs.get(document)?.statements.get(id)?.bytes())
     }
+    fn parents(&self, document: &DocumentId, id: &StatementId) -> Option<&[StatementId]> {
+        Some(self.docs.get(document)?.statements.get(id)?.parents())
+    }
     fn ids(&self, document: &DocumentId) -> Vec<StatementId> {
         self.docs.get(document).into_iter().flat_map(|doc| doc.statements.keys().copied()).collect()
     }
