@@ -204,6 +204,15 @@ struct Lag {
     reported: Option<([u8; 32], [u8; 32])>,
     /// No new reconciliation is begun before.
     quiet_until: Boot,
+    /// How much it held when it was last sent what it lacked, and how often in a row it held no more afterwards.
+    given: Option<u64>,
+    in_vain: u32,
+}
+
+impl Lag {
+    fn new(told: Summary, now: Boot) -> Self {
+        Self { told, at: now, reported: None, quiet_until: now, given: None, in_vain: 0 }
+    }
 }
 
 #[derive(Debug)]
@@ -328,6 +337,11 @@ impl Spread {
             lag: BTreeMap::new(),
         });
         entry.up = true;
+        // What was sent in vain may have been lost with the connection.
+        for lag in entry.lag.values_mut() {
+            (lag.given, lag.in_vain) = (None, 0);
+            lag.quiet_until = lag.quiet_until.min(now.plus(reconcile::QUIET));
+        }
         self.partners.up(peer, now);
         self.blobs_at = self.blobs_at.min(now);
     }

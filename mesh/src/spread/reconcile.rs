@@ -29,7 +29,10 @@ use crate::mutant::{self, Mutant};
 /// Sessions at a time that one peer may make this node answer, and that this node begins with one peer.
 const SESSIONS_PER_PEER: usize = 2;
 /// How long a pair of nodes leaves a document alone after reconciling it.
-const QUIET: Millis = Millis(1000);
+pub(super) const QUIET: Millis = Millis(1000);
+/// How often that doubles for a peer that holds no more than before, although it was sent what it lacks: it may be full,
+/// or wait to be handed the whole document by its operators, or lie.
+const DOUBLINGS: u32 = 5;
 /// How long a session that finds no room waits.
 const BUSY: Millis = Millis(100);
 /// Ids that cost as much to salt as one signature costs to check.
@@ -216,7 +219,7 @@ impl Spread {
 
     fn note(&mut self, peer: NodeId, document: DocumentId, told: Summary, now: Boot) -> Boot {
         let Some(entry) = self.peers.get_mut(&peer) else { return now };
-        let lag = entry.lag.entry(document).or_insert(Lag { told, at: now, reported: None, quiet_until: now });
+        let lag = entry.lag.entry(document).or_insert_with(|| Lag::new(told, now));
         lag.told = told;
         lag.at = now;
         lag.quiet_until
@@ -443,7 +446,11 @@ impl Spread {
         let lacking: Vec<_> = if lack.len() > LACKING { Vec::new() } else { lack.into_iter().collect() };
         step.send(peer, &Message::Close { document, session, lacking });
         if let Some(lag) = self.peers.get_mut(&peer).and_then(|peer| peer.lag.get_mut(&document)) {
-            lag.quiet_until = step.now.plus(QUIET);
+            let given = (!have.is_empty()).then_some(lag.told.count);
+            let same = given.is_some() && lag.given == given;
+            lag.in_vain = if same { (lag.in_vain + 1).min(DOUBLINGS) } else { 0 };
+            lag.given = given;
+            lag.quiet_until = step.now.plus(Millis(QUIET.0 << lag.in_vain));
         }
         let have = set.originals(&have);
         self.stream(peer, document, session, have, step);

@@ -98,6 +98,8 @@ pub struct Node {
     pub id: NodeId,
     pub replica: Replica,
     pub spread: Spread,
+    /// Takes no statement that a peer brings.
+    pub refuses: bool,
 }
 
 /// What the network does to frames.
@@ -133,7 +135,8 @@ impl Net {
         let nodes = (0..count)
             .map(|_| {
                 let id = Identity::generate(&mut rng).principal();
-                Node { id, replica: Replica::default(), spread: Spread::new(id, limits.clone()) }
+                let spread = Spread::new(id, limits.clone());
+                Node { id, replica: Replica::default(), spread, refuses: false }
             })
             .collect();
         Self {
@@ -284,6 +287,7 @@ impl Net {
         for action in actions {
             match action {
                 Action::Send { to, frame } => self.send(at, to, frame),
+                Action::Take(..) if self.nodes[at].refuses => {}
                 Action::Take(from, statement) => {
                     let Node { replica, spread, .. } = &mut self.nodes[at];
                     replica.insert(&statement);

@@ -92,3 +92,24 @@ fn a_node_that_mends_declines_others_for_a_while_and_a_declined_one_comes_again(
     let again = net.frames.iter().filter(|frame| matches!(Message::from_frame(frame), Ok(Message::Digests { .. })));
     assert!(again.count() >= 1, "its digests are told again");
 }
+
+#[test]
+fn a_peer_that_takes_nothing_is_sent_the_same_less_and_less_often_and_at_once_when_it_comes_again() {
+    let mut net = Net::new(2, 95, &SpreadLimits::default());
+    let document = net.history(&[0], 200);
+    net.nodes[1].refuses = true;
+    net.connect();
+    let chunks = |net: &mut Net, ms: u64| {
+        net.frames.clear();
+        net.run(ms);
+        let messages = net.frames.iter().map(|frame| Message::from_frame(frame).expect("a message"));
+        messages.filter(|message| matches!(message, Message::Chunk { .. })).count()
+    };
+    let (first, later) = (chunks(&mut net, 60_000), chunks(&mut net, 600_000));
+    assert!((3..=10).contains(&first), "{first} chunks in the first minute");
+    assert!((5..=25).contains(&later), "{later} chunks in ten minutes");
+    net.split(1);
+    net.nodes[1].refuses = false;
+    net.heal();
+    assert!(net.run_until_equal(document, 5_000).is_some(), "a peer that comes again is given everything at once");
+}
