@@ -111,8 +111,7 @@ fn quorum(fleet: &Fleet, identity: Arc<Identity>, wanted: Wanted) -> Result<Got,
     let question = Renewed::new(SIGNED_LIFE);
     let answered = fleet.ask(move |mut client: Client| {
         let question = question.get(|| Question::new(&wanted, &identity, system::wall(), &mut system::randomness()));
-        let answer = question.send(&mut client)?;
-        question.open(&answer, wanted.root, system::wall()).map_err(|error| useless(client.address(), error))
+        question.ask(&mut client, wanted.root, system::wall).map_err(|error| useless(client.address(), error))
     })?;
     let Answered { value: QuorumKey { key, version, root, audits, warnings }, address, failures } = answered;
     let failures = failures.iter().map(ToString::to_string);
@@ -123,7 +122,7 @@ fn quorum(fleet: &Fleet, identity: Arc<Identity>, wanted: Wanted) -> Result<Got,
 fn useless(address: SocketAddr, error: QuorumError) -> ClientError {
     let passing = match &error {
         QuorumError::Combine { source, .. } => matches!(source, CombineError::NotEnough { .. }),
-        QuorumError::Client(error) => error.passing(),
+        QuorumError::Client(error) | QuorumError::Useless { error, .. } => error.passing(),
         QuorumError::Other { .. }
         | QuorumError::Malformed { .. }
         | QuorumError::RootChanged { .. }

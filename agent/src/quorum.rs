@@ -12,6 +12,7 @@
 //! The serving node names the custodian of each partial, and sealing authenticates nobody: a culprit is whose name the
 //! partial carries.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -128,6 +129,14 @@ pub enum QuorumError {
         /// Why not.
         source: CombineError,
         /// Which partials were of no use, and why.
+        warnings: Vec<Warning>,
+    },
+    /// Some partials were of no use, and without their custodians the node had no answer.
+    #[error("{error}{}", Warnings(.warnings))]
+    Useless {
+        /// What the node said.
+        error: ClientError,
+        /// Which partials were of no use before, and why.
         warnings: Vec<Warning>,
     },
     /// The capsule holds something else than a data key.
@@ -254,7 +263,53 @@ impl Question {
     /// # Errors
     /// [`ClientError`].
     pub fn send(&self, client: &mut Client) -> Result<QuorumReleased, ClientError> {
-        client.post_json("/v1/quorum-release", &QuorumRelease { request: self.signed.bytes().to_vec() })
+        self.send_without(client, &[])
+    }
+
+    /// Asks one node for partials of others than some custodians.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn send_without(&self, client: &mut Client, without: &[NodeId]) -> Result<QuorumReleased, ClientError> {
+        let (request, without) = (self.signed.bytes().to_vec(), without.to_vec());
+        client.post_json("/v1/quorum-release", &QuorumRelease { request, without })
+    }
+
+    /// Asks one node and opens its answer. A node answers with the first partials that are enough; where some of those do
+    /// not hold, it is asked again without their custodians, and they are named in the end.
+    ///
+    /// # Errors
+    /// [`QuorumError`]; another node's answer may open.
+    pub fn ask(
+        &self,
+        client: &mut Client,
+        root: Option<RootPin>,
+        clock: impl Fn() -> Wall,
+    ) -> Result<QuorumKey, QuorumError> {
+        let (mut without, mut known) = (Vec::new(), Vec::new());
+        loop {
+            let answer = match self.send_without(client, &without) {
+                Ok(answer) => answer,
+                Err(error) if known.is_empty() => return Err(error.into()),
+                Err(error) => return Err(QuorumError::Useless { error, warnings: known }),
+            };
+            let (source, warnings) = match self.open(&answer, root, clock()) {
+                Ok(mut got) => {
+                    got.warnings.splice(..0, known);
+                    return Ok(got);
+                }
+                Err(QuorumError::Combine { source, warnings }) => (source, warnings),
+                Err(error) => return Err(error),
+            };
+            let culprits = warnings.iter().map(|warning| warning.custodian).filter(|who| !without.contains(who));
+            let fresh: BTreeSet<NodeId> = culprits.collect();
+            without.extend(&fresh);
+            known.extend(warnings);
+            // Whoever carries the request cannot make this go on for longer than a root has custodians.
+            if fresh.is_empty() || without.len() > limits::COMMITTEE {
+                return Err(QuorumError::Combine { source, warnings: known });
+            }
+        }
     }
 
     /// Opens an answer at the moment `now`. `root` is the pin, where there is one.

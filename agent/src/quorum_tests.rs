@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use keymesh_custody::{Committee, Dkg, DkgMessage, KeyShare, MemberIndex, Outcome, Output, open_partial};
@@ -314,4 +315,46 @@ fn the_nearest_node_collects_and_the_agent_opens() {
     let wrong = Wanted { root: Some(RootPin([0; 32])), ..wanted(mesh) };
     let error = keys::get(&fleet, &agent, &wrong, Class::Quorum).expect_err("a refusal").to_string();
     assert!(error.contains("pinned is 000000"), "{error}");
+}
+
+/// An agent whose node answers with partials of `shares` and, under the name of `liar`, one that does not hold, as long as
+/// it may ask that one. Returns what came of it, and how often the node was asked.
+fn ask_beside_a_liar(liar: usize, obeys: bool, shares: &'static [usize]) -> (Result<QuorumKey, QuorumError>, usize) {
+    let (mesh, _) = fake::mesh(&[(&identity(1), "aws/a")]);
+    let world = Arc::new(World::new(mesh));
+    let (served, asked) = (world.clone(), Arc::new(AtomicUsize::new(0)));
+    let count = asked.clone();
+    let question = Question::new(&wanted(mesh), &identity(5), NOW, &mut rng(3));
+    let bad = swap_value(&world, &question, liar);
+    let node = FakeNode::start(&identity(1), move |_, _, body| {
+        count.fetch_add(1, Ordering::Relaxed);
+        let asked: QuorumRelease = serde_json::from_slice(body).expect("a request");
+        let request = Verified::<QuorumRequest>::from_bytes(&asked.request).expect("signed");
+        let mut partials: Vec<_> = shares.iter().map(|share| served.partial(*share, &request)).collect();
+        if !obeys || !asked.without.contains(&bad.custodian) {
+            partials.truncate(2);
+            partials.push(bad.clone());
+        }
+        Reply::ok(&served.answer(partials))
+    });
+    let trust = Trust::Pinned(identity(1).principal());
+    let mut client = Client::connect(node.address, &trust, Duration::from_secs(5)).expect("a connection");
+    (question.ask(&mut client, None, || NOW), asked.load(Ordering::Relaxed))
+}
+
+#[test]
+fn a_node_is_asked_again_without_the_custodian_whose_partial_does_not_hold() {
+    let (got, asked) = ask_beside_a_liar(0, true, &[1, 2, 3]);
+    let got = got.expect("a key");
+    assert_eq!((got.key.expose_secret(), asked), (&[42; 64][..], 2));
+    let named: Vec<_> = got.warnings.iter().map(|warning| warning.custodian).collect();
+    assert_eq!(named, [identity(100).principal()]);
+}
+
+#[test]
+fn a_node_that_goes_on_sending_what_does_not_hold_is_not_asked_without_end() {
+    let (got, asked) = ask_beside_a_liar(0, false, &[1, 2, 3]);
+    let error = got.expect_err("no key");
+    assert!(matches!(&error, QuorumError::Combine { warnings, .. } if warnings.len() == 2), "{error}");
+    assert_eq!(asked, 2);
 }

@@ -88,8 +88,7 @@ pub fn measure(
 /// One blind release: signed, carried, judged by the custodians, combined here.
 fn one(client: &mut Client, wanted: &Wanted, agent: &Identity) -> Result<RootPin, BenchError> {
     let question = Question::new(wanted, agent, wall(), &mut randomness());
-    let answer = question.send(client)?;
-    Ok(question.open(&answer, wanted.root, wall())?.root)
+    Ok(question.ask(client, wanted.root, wall)?.root)
 }
 
 fn first(client: &mut Client, wanted: &Wanted, agent: &Identity) -> Result<RootPin, BenchError> {

@@ -133,6 +133,10 @@ pub struct QuorumRelease {
     /// The envelope of a [`crate::request::QuorumRequest`].
     #[serde(with = "base64")]
     pub request: Vec<u8>,
+    /// Custodians not to ask, because what they sent before was of no use. Not signed: it takes nothing away that the
+    /// node which carries the request could not leave out by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<NodeId>,
 }
 
 /// What custodians answered; only the agent's one-time key opens it.

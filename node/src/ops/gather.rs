@@ -69,14 +69,22 @@ impl<'n> Gathering<'n> {
         Self { node, request, id, receiver, open: BTreeSet::new() }
     }
 
-    /// Asks everybody but this node. Those who cannot be reached are not waited for.
-    pub(super) fn ask(&mut self, members: &BTreeSet<NodeId>, message: &CustodyMessage) {
+    /// Asks everybody but this node. Returns those who cannot be reached, which are not waited for.
+    pub(super) fn ask<'m>(
+        &mut self,
+        members: impl IntoIterator<Item = &'m NodeId>,
+        message: &CustodyMessage,
+    ) -> BTreeSet<NodeId> {
         let frame = message.to_frame();
-        for member in members.iter().filter(|member| **member != self.node.me) {
+        let mut out_of_reach = BTreeSet::new();
+        for member in members.into_iter().filter(|member| **member != self.node.me) {
             if self.node.send(*member, Channel::Custody, frame.clone()) {
                 self.open.insert(*member);
+            } else {
+                out_of_reach.insert(*member);
             }
         }
+        out_of_reach
     }
 
     /// The next answer of somebody who was asked.

@@ -7,6 +7,7 @@
 
 mod enrol;
 mod gather;
+mod hedge;
 mod quorum;
 mod read;
 mod release;

@@ -1,9 +1,9 @@
 //! Blind releases: the custodians' partials go to the agent's one-time key, and this node sees no key.
 //!
 //! This node judges the request first, on its own view, and refuses what it would not open itself: so an unknown key, a
-//! forbidden one and an unknown agent cost the same and look the same. Then it asks every custodian and gathers until each
-//! committee has enough. After that it waits as long again as it took, so that a custodian whose partials do not hold
-//! cannot fill the answer by being quickest.
+//! forbidden one and an unknown agent cost the same and look the same. Then it asks the nearest custodians
+//! ([`super::hedge`]) and gathers until each committee has enough. What they sent only the agent can judge: it asks again
+//! without those whose partials do not hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -18,17 +18,17 @@ use keymesh_wire::body::CommitteeSpec;
 use keymesh_wire::envelope::Verified;
 use keymesh_wire::error::{Code, WireError};
 use keymesh_wire::ids::{NodeId, VersionId};
+use keymesh_wire::limits;
 use keymesh_wire::request::QuorumRequest;
 use tokio::time::Instant;
 
 use super::gather::{Gathering, short_of, telling};
+use super::hedge::{self, Plan};
 use super::{Allowance, Caller, Node, PATIENCE, served};
 use crate::runtime::{clock, custodian};
 
-/// The least time that late partials get.
-const GRACE: Duration = Duration::from_millis(2);
-/// The most.
-const MOST_GRACE: Duration = Duration::from_millis(200);
+/// How many custodians an agent may want to do without: as many as a root has.
+const MOST_WITHOUT: usize = limits::COMMITTEE * limits::COMMITTEES;
 /// Larger than any sealed partial, so that a custodian cannot swell the answer beyond what an agent takes.
 const MOST_SEALED: usize = 1024;
 
@@ -77,7 +77,8 @@ impl Committee {
 }
 
 impl Node {
-    /// Carries an agent's quorum request to the custodians and their partials back.
+    /// Carries an agent's quorum request to the custodians and their partials back, but for custodians that the agent
+    /// wants to do `without`.
     ///
     /// `caller` is the session's, if there is one: the request must then be its own.
     ///
@@ -88,10 +89,15 @@ impl Node {
     pub async fn quorum_release(
         &self,
         envelope: Vec<u8>,
+        without: &[NodeId],
         caller: Option<&Caller>,
         allowance: &Allowance,
     ) -> Result<QuorumReleased, WireError> {
         self.must_be_well()?;
+        if without.len() > MOST_WITHOUT {
+            let what = format!("do without at most {MOST_WITHOUT} custodians, not {}", without.len());
+            return Err(WireError::new(Code::Malformed, what));
+        }
         let request = Verified::<QuorumRequest>::from_bytes(&envelope)
             .map_err(|error| WireError::new(Code::Malformed, format!("the quorum request: {error}")))?;
         if caller.is_some_and(|caller| caller.principal != request.agent || caller.tenant != request.tenant) {
@@ -101,6 +107,7 @@ impl Node {
         let tenant = served(&view, &request.tenant)?;
         let (decision, record) = decide_quorum(&view, &request, clock::now());
         let grant = match decision {
+            Ok(_) if without.contains(&self.me) => None,
             Ok(grant) => Some((grant, record.clone())),
             Err(refusal) => match refusal.code {
                 // Not being a custodian is no refusal.
@@ -118,7 +125,10 @@ impl Node {
                 }
             },
         };
-        let (answer, committees) = frame(tenant, &request, record.version)?;
+        let (answer, mut committees) = frame(tenant, &request, record.version)?;
+        for sharing in committees.iter_mut().flat_map(|committee| &mut committee.sharings) {
+            sharing.members.retain(|member| !without.contains(member));
+        }
         let answered = self.gather(&view, &request, envelope, grant, committees).await;
         if let Err(error) = &answered
             && error.code == Code::Refused
@@ -145,13 +155,20 @@ impl Node {
         mine: Option<(PartialGrant, AuditRecord)>,
         mut committees: Vec<Committee>,
     ) -> Result<(Vec<Vec<u8>>, Vec<SealedPartial>), WireError> {
+        let me = view.me;
         let started = Instant::now();
         let deadline = started + PATIENCE;
+        let sharings = committees.iter().flat_map(|committee| &committee.sharings);
+        let distance = |member: &NodeId| match *member == me {
+            true => Some(Duration::ZERO),
+            false => self.transport.round_trip(member),
+        };
+        let Plan { first, mut rest, pause } =
+            hedge::plan(sharings.map(|sharing| (&sharing.members, sharing.threshold)), distance);
+        let message = CustodyMessage::QuorumAsk(envelope);
         let mut gathering = Gathering::start(self, request.request);
-        let members: BTreeSet<NodeId> =
-            committees.iter().flat_map(|c| &c.sharings).flat_map(|s| s.members.iter().copied()).collect();
-        gathering.ask(&members, &CustodyMessage::QuorumAsk(envelope));
-        let me = view.me;
+        // Whether more than the first have to be asked.
+        let mut is_short = !gathering.ask(&first, &message).is_empty();
         let own = async {
             match mine {
                 Some((grant, record)) => custodian::contribute(self, request, request.request, Ok(grant), record).await,
@@ -160,12 +177,20 @@ impl Node {
         };
         let mut waits = gathering.open.clone();
         let mut refusals = BTreeMap::new();
-        let mut until = deadline;
+        let hedge_at = deadline.min(started + pause);
         tokio::pin!(own);
         let mut own_done = false;
         // Of each committee how many have given or may still, and how many it takes.
         let mut hopeful = Vec::new();
-        while !waits.is_empty() || !own_done {
+        loop {
+            if is_short || (waits.is_empty() && own_done) {
+                let more = std::mem::take(&mut rest);
+                gathering.ask(&more, &message);
+                waits.extend(more.intersection(&gathering.open));
+            }
+            if waits.is_empty() && own_done {
+                break;
+            }
             let mut heard = Vec::new();
             tokio::select! {
                 verdicts = &mut own, if !own_done => {
@@ -173,12 +198,17 @@ impl Node {
                     heard.extend(verdicts.into_iter().map(|verdict| (me, verdict)));
                 }
                 (from, verdict) = gathering.next(), if !waits.is_empty() => heard.push((from, verdict)),
-                () = tokio::time::sleep_until(until) => break,
+                () = tokio::time::sleep_until(hedge_at), if !rest.is_empty() => {
+                    is_short = true;
+                    continue;
+                }
+                () = tokio::time::sleep_until(deadline) => break,
             }
             for (from, verdict) in heard {
                 match verdict {
                     Verdict::Partial(part) if part.sealed.len() > MOST_SEALED => {
                         waits.remove(&from);
+                        is_short = true;
                     }
                     Verdict::Partial(part) => {
                         if let Some(committee) = committees.get_mut(usize::from(part.committee)) {
@@ -191,17 +221,20 @@ impl Node {
                     Verdict::No(refusal) => {
                         refusals.insert(from, refusal.code);
                         waits.remove(&from);
+                        is_short = true;
                     }
                     Verdict::Voted => {}
                 }
             }
-            let enough = committees.iter().all(Committee::is_enough);
-            if enough && until == deadline {
-                until = deadline.min(Instant::now() + started.elapsed().clamp(GRACE, MOST_GRACE));
+            if committees.iter().all(Committee::is_enough) {
+                break;
             }
             let may_give = |sharing: &Sharing| {
                 let open = |member: &&NodeId| {
-                    waits.contains(member) || sharing.parts.contains_key(member) || (**member == me && !own_done)
+                    waits.contains(member)
+                        || rest.contains(member)
+                        || sharing.parts.contains_key(member)
+                        || (**member == me && !own_done)
                 };
                 sharing.members.iter().filter(open).count()
             };

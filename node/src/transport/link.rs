@@ -100,6 +100,11 @@ impl Link {
         self.round_trip_micros.store(micros, Ordering::Relaxed);
     }
 
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        let micros = self.round_trip_micros.load(Ordering::Relaxed);
+        (micros != UNKNOWN).then(|| Duration::from_micros(micros))
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.session().up
     }
@@ -143,7 +148,6 @@ impl Link {
     }
 
     pub(super) fn stats(&self) -> PeerStats {
-        let round_trip = self.round_trip_micros.load(Ordering::Relaxed);
         let channels = Channel::ALL.map(|channel| {
             let (queued_frames, queued_bytes) = self.outbox(channel).queued();
             let counters = self.counters(channel);
@@ -162,7 +166,7 @@ impl Link {
         PeerStats {
             node: self.node,
             connected: self.is_up(),
-            round_trip_micros: (round_trip != UNKNOWN).then_some(round_trip),
+            round_trip_micros: self.round_trip().and_then(|took| u64::try_from(took.as_micros()).ok()),
             misbehaved: self.misbehaved.get(),
             channels: channels.into(),
         }

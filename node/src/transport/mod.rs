@@ -30,6 +30,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keymesh_wire::ids::NodeId;
 use tokio::sync::watch;
@@ -255,6 +256,11 @@ impl TransportHandle {
                 Refusal::Full { frames, bytes } => SendError::Full { to, channel, frames, bytes },
             }
         })
+    }
+
+    /// How long a ping to a peer last took there and back; nothing if none was answered yet.
+    pub fn round_trip(&self, peer: &NodeId) -> Option<Duration> {
+        self.shared.links.load().get(peer)?.round_trip()
     }
 
     /// A snapshot of every listed peer.

@@ -45,7 +45,7 @@ fn request(acme: &Acme, agent: &Identity, recipient: &SealingSecret, id: Request
 }
 
 fn post(raw: &mut Raw, request: &Verified<QuorumRequest>) -> Said {
-    raw.post_json("/v1/quorum-release", &QuorumRelease { request: request.bytes().to_vec() })
+    raw.post_json("/v1/quorum-release", &QuorumRelease { request: request.bytes().to_vec(), without: Vec::new() })
 }
 
 #[test]
@@ -93,7 +93,8 @@ fn a_quorum_request_replayed_by_others_and_elsewhere_opens_for_its_agent_alone()
     let mut altered = signed.bytes().to_vec();
     let at = altered.windows(32).position(|window| window == recipient.public().as_bytes()).expect("the recipient");
     altered[at..at + 32].copy_from_slice(mine.public().as_bytes());
-    let said = Raw::connect(mesh_of.world.door(0)).post_json("/v1/quorum-release", &QuorumRelease { request: altered });
+    let said = Raw::connect(mesh_of.world.door(0))
+        .post_json("/v1/quorum-release", &QuorumRelease { request: altered, without: Vec::new() });
     assert_eq!((said.status, said.error().code), (400, Code::Malformed));
 
     // The same id with other bytes, even by the agent itself.

@@ -38,7 +38,7 @@ fn ask(raw: &mut Raw, acme: &Acme, who: &Identity, key: KeyId, quorum: bool) -> 
             receipt: Receipt::default(),
         };
         let request = Verified::sign(request, who).bytes().to_vec();
-        raw.post_json("/v1/quorum-release", &QuorumRelease { request })
+        raw.post_json("/v1/quorum-release", &QuorumRelease { request, without: Vec::new() })
     } else {
         let (tenant, receipt) = (acme.tenant.id, Receipt::default());
         raw.post_json("/v1/release", &Release { tenant, key, version: None, request, receipt, trace: None })

@@ -103,7 +103,7 @@ pub(super) async fn quorum_release(
 ) -> Answer<QuorumReleased> {
     let asked: QuorumRelease = body::json(body, shared.body_bytes).await?;
     let caller = connection.caller();
-    Ok(Json(shared.node.quorum_release(asked.request, caller.as_ref(), &connection.allowance).await?))
+    Ok(Json(shared.node.quorum_release(asked.request, &asked.without, caller.as_ref(), &connection.allowance).await?))
 }
 
 pub(super) async fn statements(State(shared): Node, Extension(connection): Conn, body: Body) -> Answer<Submitted> {
