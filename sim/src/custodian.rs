@@ -200,7 +200,7 @@ impl World {
                     None => self.feed(node, Input::Custody { from, message: CustodyMessage::Answer(answer) }),
                 }
             }
-            CustodyMessage::Ceremony(_) | CustodyMessage::TipsAsk(_) | CustodyMessage::Tips(..) => {
+            CustodyMessage::Ceremony(_) | CustodyMessage::TipsAsk(..) | CustodyMessage::Tips(..) => {
                 self.feed(node, Input::Custody { from, message })
             }
             CustodyMessage::Repair(_) => {

@@ -20,7 +20,7 @@ use keymesh_mesh::custody::message::CustodyMessage;
 use keymesh_mesh::replica::{Channel, Replica};
 use keymesh_mesh::spread::Message;
 use keymesh_mesh::view::Lease;
-use keymesh_wire::body::{Body, GenerationRef};
+use keymesh_wire::body::{Body, GenerationRef, SharingRef};
 use keymesh_wire::ids::{BlobHash, DocumentId, NodeId, RequestId, RootId, StatementId, TenantId};
 use keymesh_wire::sign::Identity;
 use keymesh_wire::statement::Checked;
@@ -36,6 +36,7 @@ mod epochs;
 mod partials;
 pub mod people;
 mod repair;
+mod rivals;
 mod spread;
 
 /// A way in which a node lies.
@@ -117,6 +118,8 @@ pub enum Lie {
     FalseHolds,
     /// Offers somebody else's one-time key as its own.
     ForeignEpochKeys,
+    /// Prepares everything, commits to nothing, and proposes another transcript once some are bound to one.
+    RivalProposals,
     /// Commits to another share than its own when it helps in a repair.
     FalseRepairCommitments,
     /// Gives other helpers of a repair what does not fit its commitment.
@@ -131,7 +134,7 @@ pub enum Lie {
 
 impl Lie {
     /// All of them.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::Equivocates,
         Self::Withholds,
         Self::ServesHalf,
@@ -170,6 +173,7 @@ impl Lie {
         Self::SilentInEpochs,
         Self::FalseHolds,
         Self::ForeignEpochKeys,
+        Self::RivalProposals,
         Self::FalseRepairCommitments,
         Self::FalseDeltas,
         Self::FalseSigmas,
@@ -178,7 +182,7 @@ impl Lie {
     ];
 
     /// Those in changes of sharing.
-    pub const IN_EPOCHS: [Self; 7] = [
+    pub const IN_EPOCHS: [Self; 8] = [
         Self::FalseDeals,
         Self::FalseComplaints,
         Self::TwoFacedInEpochs,
@@ -186,6 +190,7 @@ impl Lie {
         Self::SilentInEpochs,
         Self::FalseHolds,
         Self::ForeignEpochKeys,
+        Self::RivalProposals,
     ];
 
     /// Those in repairs.
@@ -236,6 +241,10 @@ pub(crate) struct Liar {
     bent: BTreeMap<StatementId, Checked>,
     /// Transcripts of epochs that it heard of.
     transcripts: BTreeSet<BlobHash>,
+    /// In which ballots it prepared what, beside its core.
+    stood_for: BTreeSet<(SharingRef, u32, BlobHash)>,
+    /// For which ballots it proposed a rival.
+    led: BTreeSet<(SharingRef, u32)>,
     pub(crate) hoard: BTreeMap<(TenantId, GenerationRef), Arc<Lease>>,
 }
 
@@ -255,6 +264,8 @@ impl Liar {
             denials: BTreeMap::new(),
             bent: BTreeMap::new(),
             transcripts: BTreeSet::new(),
+            stood_for: BTreeSet::new(),
+            led: BTreeSet::new(),
             hoard: BTreeMap::new(),
         }
     }
@@ -312,6 +323,10 @@ impl Liar {
                     let statements = self.bend_words(around, &to, statements);
                     self.bend_spread(Message::Push { document, statements, blobs }).map(|message| message.to_frame())
                 }
+                Ok(Message::Chunk { document, session, statements }) => {
+                    let statements = self.bend_words(around, &to, statements);
+                    self.bend_spread(Message::Chunk { document, session, statements }).map(|message| message.to_frame())
+                }
                 Ok(message) => self.bend_spread(message).map(|message| message.to_frame()),
                 Err(_) => Some(frame),
             },
@@ -338,15 +353,15 @@ impl Liar {
                 Some(CustodyMessage::QuorumAsk(envelope))
             }
             // Statements that there are not, so that whoever started waits for them.
-            CustodyMessage::Tips(tenant, _) if self.does(Lie::AltersRequests) => {
+            CustodyMessage::Tips(tenant, nonce, _) if self.does(Lie::AltersRequests) => {
                 let invented = StatementId::from_bytes([draw::between(&mut self.rng, 0, 255) as u8; 32]);
-                Some(CustodyMessage::Tips(tenant, vec![invented]))
+                Some(CustodyMessage::Tips(tenant, nonce, vec![invented]))
             }
             CustodyMessage::Hello(_)
             | CustodyMessage::LeaseAsk(_)
             | CustodyMessage::EnrolAsk(_)
             | CustodyMessage::QuorumAsk(_)
-            | CustodyMessage::TipsAsk(_)
+            | CustodyMessage::TipsAsk(..)
             | CustodyMessage::Tips(..) => Some(message),
             CustodyMessage::Repair(envelopes) => self.bend_repair(around, envelopes).map(CustodyMessage::Repair),
         }

@@ -1,11 +1,12 @@
 //! Changes of sharing between real cores: refresh and reshare, with custodians away, crashing, lying, cut apart.
 
+use keymesh_mesh::custody::message::CustodyMessage;
 use keymesh_mesh::custody::slot::Slot;
 use keymesh_sim::agents::{Agent, Instance};
 use keymesh_sim::ground::Ground;
 use keymesh_sim::world::{Pause, Plan};
 use keymesh_wire::body::{Body, CommitteeSpec, Reshare, SharingRef};
-use keymesh_wire::ids::{KeyId, RootId};
+use keymesh_wire::ids::{KeyId, Nonce, RootId};
 use keymesh_wire::time::Millis;
 
 /// A root of 3 of 5 with f = 1, a key under it and an agent that may have it.
@@ -170,6 +171,27 @@ fn a_custodian_from_a_stale_backup_keeps_silent_until_it_has_its_own_words_back(
     let sharing = refresh(&mut vault.ground, root);
     await_epoch(&mut vault.ground, sharing, 30_000, &[0, 1, 2, 3, 4]);
     assert!(vault.opens(4));
+    vault.comes_right();
+}
+
+/// Frames of others come again, also those that told it everything before its disk went back.
+#[test]
+fn an_answer_to_an_earlier_life_of_a_custodian_does_not_let_it_speak() {
+    let mut vault = Vault::new(6, 5);
+    let tenant = vault.ground.tenant;
+    vault.ground.world.cut(&[4]);
+    vault.ground.world.crash(4);
+    vault.ground.world.start(4);
+    for from in 0..4 {
+        let old = CustodyMessage::Tips(tenant, Nonce::from_bytes([7; 16]), Vec::new());
+        vault.ground.world.tell(from, 4, old);
+    }
+    vault.ground.world.run(5_000);
+    let is_fenced = |vault: &Vault| vault.ground.world.node(4).view().expect("running").fenced.contains(&tenant);
+    assert!(is_fenced(&vault));
+    vault.ground.world.heal();
+    vault.ground.world.run(5_000);
+    assert!(!is_fenced(&vault), "it was told anew");
     vault.comes_right();
 }
 

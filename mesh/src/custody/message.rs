@@ -4,7 +4,7 @@ use keymesh_wire::body::{GenerationRef, SharingRef};
 use keymesh_wire::codec::{self, CodecError};
 use keymesh_wire::envelope::Signable;
 use keymesh_wire::error::Code;
-use keymesh_wire::ids::{BlobHash, KeyringId, NodeId, PrincipalId, RequestId, RootId, StatementId, TenantId};
+use keymesh_wire::ids::{BlobHash, KeyringId, NodeId, Nonce, PrincipalId, RequestId, RootId, StatementId, TenantId};
 use keymesh_wire::limits;
 use keymesh_wire::suite::{Level, Suite};
 use keymesh_wire::time::Wall;
@@ -48,12 +48,13 @@ pub enum CustodyMessage {
     /// Answers any of the three.
     #[n(5)]
     Answer(#[n(0)] Answer),
-    /// A custodian that started asks which statements of its own the others hold: see `crate::replica`.
+    /// A custodian that started asks which statements of its own the others hold: see `crate::replica`. The nonce is of
+    /// this start.
     #[n(6)]
-    TipsAsk(#[n(0)] TenantId),
-    /// The newest statements of whoever asked, at most [`limits::PARENTS`].
+    TipsAsk(#[n(0)] TenantId, #[n(1)] Nonce),
+    /// The newest statements of whoever asked, at most [`limits::PARENTS`], with the nonce it asked with.
     #[n(7)]
-    Tips(#[n(0)] TenantId, #[n(1)] Vec<StatementId>),
+    Tips(#[n(0)] TenantId, #[n(1)] Nonce, #[n(2)] Vec<StatementId>),
     /// A step of a repair: envelopes of [`RepairMessage`]s, of which the first is the sender's own.
     #[n(8)]
     Repair(#[n(0)] Vec<ByteVec>),

@@ -86,6 +86,9 @@ impl PartialGrant {
         view: &View,
         rng: &mut impl CryptoRng,
     ) -> Result<Vec<SealedPart>, Refusal> {
+        if view.fenced.contains(&self.tenant) {
+            return Err(no(RefusalCode::NotReady, "this custodian keeps silent since the record was written"));
+        }
         self.condition.check(view, &self.tenant)?;
         let mut parts = Vec::with_capacity(self.shares.len());
         for (committee, held) in &self.shares {

@@ -9,6 +9,9 @@
 //! voting twice. Liars who tell of statements that there are not are never clear and hold nobody up beyond the f that the
 //! committee stands.
 //!
+//! Only answers to what it asked since it started count, which a nonce shows: one that was given to an earlier life of the
+//! node tells nothing of what it said since.
+//!
 //! What nobody has heard of it need not know: it harms nobody.
 //!
 //! Two machines under one identity both come through that. But a custodian says one thing after another, each built on the
@@ -18,9 +21,10 @@
 use std::collections::BTreeMap;
 
 use keymesh_wire::body::CommitteeSpec;
-use keymesh_wire::ids::{NodeId, StatementId, TenantId};
+use keymesh_wire::ids::{NodeId, Nonce, StatementId, TenantId};
 use keymesh_wire::statement::Checked;
 use keymesh_wire::time::{Boot, Millis, Now};
+use rand_core::CryptoRng;
 
 use super::Replica;
 use super::step::{Channel, Effect, Step};
@@ -32,11 +36,21 @@ use crate::state::TenantState;
 const ASK_AGAIN: Millis = Millis(500);
 /// A gap between two steps after which a node cannot know what happened meanwhile: far longer than it ever sleeps.
 const GAP: Millis = Millis::seconds(60);
+/// How many times a custodian is told its newest statements for one tenant within [`SPAN`]: it asks twice a second, and
+/// whenever a peer comes up.
+const ANSWERS: u32 = 20;
+/// See [`ANSWERS`].
+const SPAN: Millis = Millis::seconds(5);
+
+/// How often who was told since when.
+pub(super) type Told = BTreeMap<(TenantId, NodeId), (Boot, u32)>;
 
 /// How far a node is with one tenant.
 #[derive(Debug)]
 pub(super) struct Fence {
     ask_at: Boot,
+    /// Goes with every question of this start and comes back with its answers.
+    nonce: Nonce,
     /// What peers told of this node's newest statements.
     told: BTreeMap<NodeId, Vec<StatementId>>,
     is_behind: bool,
@@ -46,8 +60,11 @@ pub(super) struct Fence {
 }
 
 impl Fence {
-    fn new(now: Boot) -> Self {
-        Self { ask_at: now, told: BTreeMap::new(), is_behind: false, is_open: false, is_over: false }
+    fn new(now: Boot, rng: &mut impl CryptoRng) -> Self {
+        let mut nonce = [0; 16];
+        rng.fill_bytes(&mut nonce);
+        let nonce = Nonce::from_bytes(nonce);
+        Self { ask_at: now, nonce, told: BTreeMap::new(), is_behind: false, is_open: false, is_over: false }
     }
 
     /// When peers have to be asked again.
@@ -63,19 +80,19 @@ impl Replica {
     }
 
     /// Notices a gap in time, after which every fence is closed again.
-    pub(super) fn watch_time(&mut self, now: Now) {
+    pub(super) fn watch_time(&mut self, now: Now, rng: &mut impl CryptoRng) {
         let last = std::mem::replace(&mut self.last_step, now);
         let boot = now.boot.since(last.boot);
         // A machine that was frozen finds only its wall clock ahead.
         let wall = Millis(now.wall.0.saturating_sub(last.wall.0));
         if boot > GAP || wall > Millis(boot.0 + GAP.0) {
             self.view_changed |= !self.fences.is_empty();
-            self.fences.values_mut().for_each(|fence| *fence = Fence::new(now.boot));
+            self.fences.values_mut().for_each(|fence| *fence = Fence::new(now.boot, rng));
         }
     }
 
     /// Looks whether enough peers are clear. Whoever is in no committee has nothing to wait for.
-    pub(super) fn look_at_fence(&mut self, tenant: &TenantState, now: Now, step: &mut Step) {
+    pub(super) fn look_at_fence(&mut self, tenant: &TenantState, now: Now, rng: &mut impl CryptoRng, step: &mut Step) {
         let committees = committees_of(tenant, &self.me);
         if committees.is_empty() {
             self.fences.remove(&tenant.tenant);
@@ -83,7 +100,7 @@ impl Replica {
         }
         let document = self.library.document(&tenant.tenant.into());
         let holds = |id: &StatementId| document.is_some_and(|document| document.graph().contains(id));
-        let fence = self.fences.entry(tenant.tenant).or_insert_with(|| Fence::new(now.boot));
+        let fence = self.fences.entry(tenant.tenant).or_insert_with(|| Fence::new(now.boot, rng));
         if tenant.forked.contains(&self.me) && !mutant::is(Mutant::FenceSkipped) {
             if !fence.is_over {
                 let (name, tenant) = (&tenant.name, tenant.tenant);
@@ -115,41 +132,43 @@ impl Replica {
 
     /// Asks peers for this node's newest statements, where they are needed.
     pub(super) fn tick_fences(&mut self, now: Now, step: &mut Step) {
-        let due: Vec<TenantId> = self
+        let due: Vec<(TenantId, Nonce)> = self
             .fences
             .iter_mut()
             .filter(|(_, fence)| !fence.is_open && !fence.is_over && now.boot >= fence.ask_at)
             .map(|(tenant, fence)| {
                 fence.ask_at = now.boot.plus(ASK_AGAIN);
-                *tenant
+                (*tenant, fence.nonce)
             })
             .collect();
-        for tenant in due {
+        for (tenant, nonce) in due {
             let Some(state) = self.tenant_state(&tenant) else { continue };
             let committees = committees_of(state, &self.me);
             let mut members: Vec<NodeId> = committees.iter().flat_map(|spec| &spec.members).copied().collect();
             members.sort_unstable();
             members.dedup();
-            let frame = CustodyMessage::TipsAsk(tenant).to_frame();
+            let frame = CustodyMessage::TipsAsk(tenant, nonce).to_frame();
             for to in members.into_iter().filter(|member| *member != self.me) {
                 step.effects.push(Effect::Send { to, channel: Channel::Custody, frame: frame.clone() });
             }
         }
     }
 
-    /// A custodian asks for its newest statements. Only whoever the tenant placed is told.
-    pub(super) fn tell_tips(&self, from: NodeId, tenant: TenantId, step: &mut Step) {
+    /// A custodian asks for its newest statements. Only whoever the tenant placed is told, and only so often.
+    pub(super) fn tell_tips(&mut self, from: NodeId, tenant: TenantId, nonce: Nonce, now: Boot, step: &mut Step) {
         let Some(document) = self.library.document(&tenant.into()) else { return };
-        if document.tenant().is_some_and(|state| state.nodes.contains_key(&from)) {
+        if document.tenant().is_some_and(|state| state.nodes.contains_key(&from))
+            && may_tell(&mut self.told, (tenant, from), now)
+        {
             let tips = document.graph().tips_of(&from);
-            let frame = CustodyMessage::Tips(tenant, tips).to_frame();
+            let frame = CustodyMessage::Tips(tenant, nonce, tips).to_frame();
             step.effects.push(Effect::Send { to: from, channel: Channel::Custody, frame });
         }
     }
 
     /// A peer tells this node's newest statements.
-    pub(super) fn hear_tips(&mut self, from: NodeId, tenant: TenantId, tips: Vec<StatementId>) {
-        if let Some(fence) = self.fences.get_mut(&tenant).filter(|fence| !fence.is_open)
+    pub(super) fn hear_tips(&mut self, from: NodeId, tenant: TenantId, nonce: Nonce, tips: Vec<StatementId>) {
+        if let Some(fence) = self.fences.get_mut(&tenant).filter(|fence| !fence.is_open && fence.nonce == nonce)
             && tips.len() <= keymesh_wire::limits::PARENTS
         {
             fence.told.insert(from, tips);
@@ -178,6 +197,13 @@ impl Replica {
     }
 }
 
+fn may_tell(told: &mut Told, whom: (TenantId, NodeId), now: Boot) -> bool {
+    told.retain(|_, (since, _)| now.since(*since) < SPAN);
+    let (_, said) = told.entry(whom).or_insert((now, 0));
+    *said = said.saturating_add(1);
+    *said <= ANSWERS
+}
+
 /// What operators are told of a node that said more than it knows.
 fn behind(tenant: &TenantState) -> String {
     let (name, tenant) = (&tenant.name, tenant.tenant);
@@ -194,4 +220,21 @@ fn committees_of<'t>(tenant: &'t TenantState, node: &NodeId) -> Vec<&'t Committe
     let specs = committees
         .flat_map(|committee| committee.past.iter().map(|past| &past.spec).chain(std::iter::once(&committee.spec)));
     specs.filter(|spec| spec.members.contains(node)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_asks_over_and_over_is_told_only_so_often_and_others_are_told_meanwhile() {
+        let tenant = TenantId::from_bytes([1; 32]);
+        let [one, other] = [2, 3].map(|byte| NodeId::from_bytes([byte; 32]));
+        let mut told = Told::new();
+        let answers = (0..1_000).filter(|_| may_tell(&mut told, (tenant, one), Boot(7))).count();
+        assert_eq!(answers, ANSWERS as usize);
+        assert!(may_tell(&mut told, (tenant, other), Boot(8)));
+        assert!(may_tell(&mut told, (tenant, one), Boot(7 + SPAN.0)), "and again after a while");
+        assert_eq!(told.len(), 2);
+    }
 }

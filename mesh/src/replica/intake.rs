@@ -377,8 +377,8 @@ impl Replica {
         match message {
             CustodyMessage::Ceremony(envelope) => self.ceremony(from, &envelope, now, rng, step),
             CustodyMessage::Answer(answer) => self.lease_answer(from, answer, now, rng, step),
-            CustodyMessage::TipsAsk(tenant) => self.tell_tips(from, tenant, step),
-            CustodyMessage::Tips(tenant, tips) => self.hear_tips(from, tenant, tips),
+            CustodyMessage::TipsAsk(tenant, nonce) => self.tell_tips(from, tenant, nonce, now.boot, step),
+            CustodyMessage::Tips(tenant, nonce, tips) => self.hear_tips(from, tenant, nonce, tips),
             CustodyMessage::Repair(envelopes) => self.repair(from, &envelopes, now, rng, step),
             CustodyMessage::Hello(_)
             | CustodyMessage::LeaseAsk(_)

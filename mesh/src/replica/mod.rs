@@ -40,7 +40,7 @@ use crate::state::tenant::TenantState;
 use crate::state::{Document, DocumentState};
 use crate::view::{HeldShare, Lease, PolicyCache, TenantView, View};
 
-use fence::Fence;
+use fence::{Fence, Told};
 use repair::{Answered, Repairs};
 use sponsor::Turn;
 
@@ -136,6 +136,7 @@ pub struct Replica {
     repairs: Repairs,
     answered: Answered,
     fences: BTreeMap<TenantId, Fence>,
+    told: Told,
     last_step: Now,
     looked_at_ages: Boot,
 }
@@ -183,6 +184,7 @@ impl Replica {
             repairs: BTreeMap::new(),
             answered: BTreeMap::new(),
             fences: BTreeMap::new(),
+            told: BTreeMap::new(),
             last_step: now,
             looked_at_ages: now.boot,
             config,
@@ -246,7 +248,7 @@ impl Replica {
 
     /// Takes one input.
     pub fn step(&mut self, now: Now, rng: &mut impl CryptoRng, input: Input) -> Step {
-        self.watch_time(now);
+        self.watch_time(now, rng);
         let mut step = Step::default();
         self.late.give_back(&mut step.batch.writes);
         match input {

@@ -61,7 +61,7 @@ impl Replica {
             }
             DocumentState::Tenant(tenant) => {
                 if above.is_none() {
-                    self.look_at_fence(tenant, now, step);
+                    self.look_at_fence(tenant, now, rng, step);
                 }
                 if above.is_none() && !self.is_fenced(&tenant.tenant) {
                     self.witness(id, tenant, now, rng, step);

@@ -67,7 +67,7 @@ pub async fn custody(node: &Arc<Node>, from: NodeId, message: CustodyMessage) {
             }
         }
         CustodyMessage::Ceremony(_)
-        | CustodyMessage::TipsAsk(_)
+        | CustodyMessage::TipsAsk(..)
         | CustodyMessage::Tips(..)
         | CustodyMessage::Repair(_) => to_core(node, Input::Custody { from, message }).await,
         CustodyMessage::Answer(Answer { request, verdict }) => {

@@ -8,6 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use keymesh_custody::Ristretto;
+use keymesh_custody::epochs::Deal;
 use keymesh_mesh::custody::slot::Slot;
 use keymesh_wire::body::{Body, CommitteeSpec, SharingAct, SharingRef, SharingWord};
 use keymesh_wire::ids::{BlobHash, DocumentId, KeyringId, NodeId, StatementId};
@@ -35,6 +37,10 @@ pub(super) struct Epochs {
     closed: BTreeMap<(usize, SharingRef), u64>,
     /// Epochs that were agreed upon.
     made: BTreeSet<SharingRef>,
+    /// What deals are bound to, with the keys that they were made for.
+    sessions: BTreeMap<[u8; 32], BTreeSet<Vec<u8>>>,
+    /// Proposals that came to somebody who was bound to something else.
+    rivals: BTreeSet<StatementId>,
     /// Epochs that somebody voted on in a later ballot than the first.
     retried: BTreeSet<SharingRef>,
     /// Who came back from an older disk, or is two machines.
@@ -143,6 +149,7 @@ impl Epochs {
         if matches!(word.act, SharingAct::Erase) {
             self.closing(look, node, statement.document(), sharing);
         }
+        self.rivals(look, node, statement, word);
         if !new {
             return;
         }
@@ -152,6 +159,17 @@ impl Epochs {
         }
         if minded && node == place {
             self.judge(look, node, statement, word);
+        }
+    }
+
+    /// Counts proposals of another transcript than one to which somebody who hears of it is bound.
+    fn rivals(&mut self, look: &mut Look<'_>, node: usize, statement: &Checked, word: &SharingWord) {
+        let SharingAct::Propose { ballot, transcript, .. } = &word.act else { return };
+        let lock = look.model.id(node).and_then(|me| self.commits.get(&(me, word.sharing))?.last_key_value());
+        if lock.is_some_and(|(locked, value)| locked < ballot && *value != transcript.id())
+            && self.rivals.insert(statement.id())
+        {
+            look.coverage.count("proposals against a lock");
         }
     }
 
@@ -294,7 +312,29 @@ impl Epochs {
                 }
             }
             SharingAct::Erase => self.erased(look, node, document, sharing),
+            SharingAct::Deal { call, ref deal } => self.dealt(look, node, &call, deal),
             _ => {}
+        }
+    }
+
+    /// I8: a deal is bound to the keys that it was called for, so that it cannot be taken for one of another call.
+    fn dealt(&mut self, look: &mut Look<'_>, node: usize, call: &StatementId, deal: &[u8]) {
+        let Ok(deal) = Deal::<Ristretto>::from_bytes(deal) else {
+            look.wrong.push(format!("I8: n{} deals what is no deal", node + 1));
+            return;
+        };
+        let word = |id: &StatementId| match look.model.statement(id)?.body()? {
+            Body::Sharing(word) => Some(&word.act),
+            _ => None,
+        };
+        let Some(SharingAct::CallDeals { offers, .. }) = word(call) else { return };
+        let keys = offers.iter().filter_map(|offer| match word(offer)? {
+            SharingAct::OfferKey { key, .. } => Some(key.clone()),
+            _ => None,
+        });
+        let keys: BTreeSet<Vec<u8>> = keys.collect();
+        if *self.sessions.entry(*deal.session()).or_insert_with(|| keys.clone()) != keys {
+            look.wrong.push(format!("I8: a deal of n{} passes for one that other keys were dealt", node + 1));
         }
     }
 

@@ -4,6 +4,7 @@
 //! - `revocations`: I6;
 //! - `durability`: I8;
 //! - `identity`: I9, and that votes are for what evidence shows (I2);
+//! - `fences`: I9, that who forgot its last words keeps silent;
 //! - `placement`: I2, that tenants lie only where they are placed;
 //! - `agree`: I2 and I3, the product's state against the oracle's;
 //! - `tally`: no check, but how often what makes them hard came about.
@@ -13,6 +14,7 @@
 pub mod agree;
 mod durability;
 mod epochs;
+mod fences;
 mod identity;
 mod placement;
 mod releases;
@@ -66,6 +68,7 @@ pub struct Checks {
     liars: BTreeSet<usize>,
     durability: durability::Durability,
     epochs: epochs::Epochs,
+    fences: fences::Fences,
     identity: identity::Identity,
     placement: placement::Placement,
     releases: releases::Releases,
@@ -109,6 +112,7 @@ impl Checks {
         }
         self.placement.stored(statement);
         self.epochs.stored(&mut look, node, statement, new);
+        self.fences.stored(&mut look, node, statement, new);
         self.identity.stored(&mut look, node, statement, new);
         self.revocations.stored(&mut look, node, statement);
         look.wrong
@@ -119,6 +123,7 @@ impl Checks {
         let mut look = Look { at, model, liars: &self.liars, coverage, wrong: Vec::new() };
         self.durability.see(&mut look, seen);
         self.epochs.see(&mut look, seen);
+        self.fences.see(&mut look, seen);
         self.identity.see(seen);
         self.placement.see(&mut look, seen);
         self.releases.see(&mut look, seen);

@@ -29,6 +29,9 @@ impl Liar {
                     let held = around.replica.view().leases.iter();
                     self.hoard.extend(held.map(|(place, lease)| (*place, lease.clone())));
                 }
+                Lie::RivalProposals => documents.iter().for_each(|of| self.rivals(around, *of, &mut frames)),
+                // A change of custody is over soon: whoever complains of its deals does so at once.
+                Lie::FalseComplaints => documents.iter().for_each(|of| self.say(around, lie, *of, &mut frames)),
                 _ => {
                     let document = documents[draw::place(&mut self.rng, documents.len())];
                     self.say(around, lie, document, &mut frames);

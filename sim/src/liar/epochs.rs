@@ -12,6 +12,7 @@ use keymesh_custody::{KeyShare, MemberIndex, Ristretto, RootPublic, Threshold};
 use keymesh_mesh::state::TenantState;
 use keymesh_mesh::state::sharing::Words;
 use keymesh_mesh::state::tenant::RootCommittee;
+use keymesh_mesh::view::View;
 use keymesh_wire::body::{CommitteeSpec, Reshare, SharingAct, SharingRef, SharingWord, Transcript};
 use keymesh_wire::codec;
 use keymesh_wire::ids::BlobHash;
@@ -63,6 +64,13 @@ impl Liar {
             }
             SharingAct::Commit { ballot, transcript } if self.does(Lie::TwoFacedInEpochs) && self.half(to) => {
                 SharingAct::Commit { ballot, transcript: self.other(transcript) }
+            }
+            // Its votes beside its core's words make these stand for nothing.
+            SharingAct::Commit { ballot, transcript } if self.does(Lie::RivalProposals) => {
+                SharingAct::Prepare { ballot, transcript }
+            }
+            SharingAct::Propose { ballot, ref transcript, prepared: Some(_) } if self.does(Lie::RivalProposals) => {
+                SharingAct::Prepare { ballot, transcript: transcript.id() }
             }
             _ => return None,
         };
@@ -156,10 +164,9 @@ impl Liar {
         let tenant = held.tenant()?;
         let part = tenant.roots.get(&sharing.root)?.committees.get(usize::from(sharing.committee))?;
         let all = Words::of(held.graph());
-        let change = change(around, tenant, sharing, part, all.get(&sharing)?, call)?;
-        let view = around.replica.view();
-        let shares = view.shares.get(&(sharing.root, sharing.committee))?;
-        let share: &KeyShare<Ristretto> = &shares.iter().find(|share| share.share.matches(change.old()))?.share;
+        let before = (&part.spec, part.public.as_deref()?);
+        let change = change(around, tenant, sharing, before, all.get(&sharing)?, call)?;
+        let share = share_of(around.replica.view(), sharing, &change)?;
         let recipients: Vec<MemberIndex> = change.recipients().collect();
         let victim = recipients[draw::place(&mut self.rng, recipients.len())];
         let all = draw::chance(&mut self.rng, ALL_WRONG);
@@ -176,14 +183,16 @@ impl Liar {
         words: &Words<'_>,
     ) -> Vec<SharingAct> {
         let me = around.identity.principal();
+        let Some(public) = part.public.as_deref() else { return Vec::new() };
         let told = |deal: &StatementId| words.complaints.values().any(|(who, about, _)| (who, about) == (&me, deal));
         let deals: Vec<StatementId> = words.deals.keys().filter(|deal| !told(deal)).copied().collect();
         let mut said = Vec::new();
         for id in deals {
             let (dealer, call, bytes) = words.deals[&id];
-            let Some(change) = change(around, tenant, sharing, part, words, &call).filter(|_| dealer != me) else {
+            let Some(change) = change(around, tenant, sharing, (&part.spec, public), words, &call) else { continue };
+            if dealer == me {
                 continue;
-            };
+            }
             let Some((_, of, _)) = words.calls.get(&call) else { continue };
             let spec = words.recipients(of, &part.spec);
             let Some(place) = spec.and_then(|spec| index_of(spec, &me)) else { continue };
@@ -238,23 +247,33 @@ impl Liar {
     }
 }
 
-/// What a call is about, as the core has it.
-fn change(
+/// A node's share of the sharing that a change leaves.
+pub(super) fn share_of<'v>(
+    view: &'v View,
+    sharing: SharingRef,
+    change: &Change<Ristretto>,
+) -> Option<&'v KeyShare<Ristretto>> {
+    let shares = view.shares.get(&(sharing.root, sharing.committee))?;
+    shares.iter().map(|held| &held.share).find(|share| share.matches(change.old()))
+}
+
+/// What a call is about, as the core has it, among custodians of the epoch `before` with this public side.
+pub(super) fn change(
     around: &Around<'_>,
     tenant: &TenantState,
     sharing: SharingRef,
-    part: &RootCommittee,
+    (before, public): (&CommitteeSpec, &[u8]),
     words: &Words<'_>,
     call: &StatementId,
 ) -> Option<Change<Ristretto>> {
     let SharingRef { root, committee, epoch } = sharing;
     let (_, change, offers) = words.calls.get(call)?;
-    let spec = words.recipients(change, &part.spec)?;
+    let spec = words.recipients(change, before)?;
     let mesh = around.replica.view().mesh;
     let context = codec::encode(&("keymesh sharing v1", mesh, tenant.tenant, root, committee, epoch, *change));
     let keys = offers.iter().map(|offer| EpochKey::<Ristretto>::from_bytes(words.offers.get(offer)?.2).ok());
     let keys: Vec<_> = keys.collect::<Option<_>>()?;
-    let old = RootPublic::from_bytes(part.public.as_deref()?).ok()?;
+    let old = RootPublic::from_bytes(public).ok()?;
     Change::new(&old, Threshold::new(spec.threshold, spec.members.len()).ok()?, keys, &context).ok()
 }
 

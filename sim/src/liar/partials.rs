@@ -66,7 +66,7 @@ impl Liar {
             CustodyMessage::Hello(_)
             | CustodyMessage::Ceremony(_)
             | CustodyMessage::Answer(_)
-            | CustodyMessage::TipsAsk(_)
+            | CustodyMessage::TipsAsk(..)
             | CustodyMessage::Tips(..)
             | CustodyMessage::Repair(_) => return true,
         };

@@ -49,6 +49,39 @@ impl Run {
         if draw::chance(&mut self.world.rng, 400) {
             self.crash_in_the_making(tenant);
         }
+        let custodians = self.custodians(tenant, node, next);
+        if !custodians.is_empty() && draw::chance(&mut self.world.rng, 350) {
+            let away = custodians[self.place(custodians.len())];
+            let span = draw::between(&mut self.world.rng, 2_000, 150_000);
+            self.world.leave(away, span);
+            self.count("custodians away during a change");
+        }
+        let older = custodians.into_iter().find(|place| self.may_spoil(*place));
+        let older = older.filter(|_| draw::chance(&mut self.world.rng, 250));
+        older.into_iter().for_each(|place| self.world.back_up(place));
+        self.change(tenant, node, next);
+        if let Some(place) = older {
+            let span = draw::between(&mut self.world.rng, 200, 8_000);
+            self.pass(span);
+            if self.may_spoil(place) && self.world.restore_backup(place) {
+                self.spoiled.insert(place);
+                self.count("old copies put back during a change");
+            }
+        }
+    }
+
+    /// Other honest custodians of the sharing that is to be changed, in a drawn order.
+    fn custodians(&mut self, tenant: usize, node: usize, next: SharingRef) -> Vec<usize> {
+        let root = self.state(node, tenant).and_then(|state| state.roots.get(&next.root));
+        let part = root.and_then(|root| root.committees.get(usize::from(next.committee)));
+        let members = part.into_iter().flat_map(|part| &part.spec.members);
+        let places = members.filter_map(|member| self.world.place(member));
+        let is_other = |place: &usize| ![0, node].contains(place) && !self.scenario.liars.contains(place);
+        let places: Vec<usize> = places.filter(is_other).collect();
+        some_of(&places, places.len(), &mut self.world.rng)
+    }
+
+    fn change(&mut self, tenant: usize, node: usize, next: SharingRef) {
         match self.place(10) {
             0..=2 => self.refresh(tenant, node, next),
             3 => self.refresh_by_custodian(tenant, node, next),

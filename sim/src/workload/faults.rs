@@ -187,7 +187,7 @@ impl Run {
     }
 
     /// Whether every committee of the node still tolerates it as a liar and does without it.
-    fn may_spoil(&self, node: usize) -> bool {
+    pub(super) fn may_spoil(&self, node: usize) -> bool {
         self.tenants.iter().enumerate().all(|(number, tenant)| {
             self.circles(number).iter().filter(|circle| circle.plan.members.contains(&node)).all(|circle| {
                 let bad = |member: &&usize| {

@@ -228,10 +228,13 @@ impl Run {
             if draw::chance(&mut rng, 500) {
                 lies.push(partial[draw::place(&mut rng, partial.len())]);
             }
-            if draw::chance(&mut rng, 400) {
+            // Whoever has a part in a root lies in its changes, too, and mostly where others get their shares back.
+            let seated = self.scenario.tenants.iter().flat_map(|tenant| &tenant.committees);
+            let seated = seated.into_iter().any(|committee| committee.members.contains(&liar));
+            for _ in 0..if seated { 2 } else { 0 } {
                 lies.push(Lie::IN_EPOCHS[draw::place(&mut rng, Lie::IN_EPOCHS.len())]);
             }
-            if draw::chance(&mut rng, 400) {
+            if draw::chance(&mut rng, if seated { 700 } else { 300 }) {
                 lies.push(Lie::IN_REPAIRS[draw::place(&mut rng, Lie::IN_REPAIRS.len())]);
             }
             self.world.corrupt(liar, lies);

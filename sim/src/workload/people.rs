@@ -44,7 +44,7 @@ impl Run {
         if self.scenario.bribed && tenant == 0 && draw::chance(&mut self.world.rng, 80) {
             return self.bribe(tenant, node);
         }
-        match self.place(54) {
+        match self.place(59) {
             0..=2 => self.create_keyring(tenant, node, true),
             3 => self.create_keyring(tenant, node, false),
             4..=8 => self.create_key(tenant, node),
@@ -70,9 +70,9 @@ impl Run {
             38 => self.remember(tenant, node),
             39 => self.overreach(tenant, node),
             40..=44 => self.contradict(tenant, node),
-            45..=48 => self.custody(tenant, node),
-            49 => self.open_generation(tenant, node),
-            50..=52 => self.rotate_due(tenant, node),
+            45..=53 => self.custody(tenant, node),
+            54 => self.open_generation(tenant, node),
+            55..=57 => self.rotate_due(tenant, node),
             _ => self.revoke_and_ask(tenant, node),
         }
     }

@@ -195,11 +195,11 @@ impl World {
             Effect::Warn(what) => {
                 self.trace.event(self.at, "warn", node, &[what.as_bytes()]);
                 self.search(node, "warns of", what.as_bytes());
-                // Who is blamed in a change of sharing is a liar: the first that the warning names.
-                if let Some((blamed, kind)) = blamed(&what) {
+                // Who is blamed for what it contributed is a liar: the first that the warning names.
+                if let Some((blamed, kind, invariant)) = blamed(&what).filter(|_| !self.is_liar(node)) {
                     self.watch.coverage.count(kind);
                     if self.places.get(&blamed).is_some_and(|place| !self.is_liar(*place)) {
-                        self.violation(format!("I8: n{} blames an honest custodian: {what}", node + 1));
+                        self.violation(format!("{invariant}: n{} blames an honest custodian: {what}", node + 1));
                     }
                 }
                 for fault in ["to another state", "sent garbage", "unreadable", "no statement", "too much"] {
@@ -264,12 +264,17 @@ impl World {
     }
 }
 
-/// Whom a warning blames for what was said in a change of sharing.
-fn blamed(what: &str) -> Option<(NodeId, &'static str)> {
-    let (who, kind) = match (what.split_once(" dealt "), what.split_once(" complained falsely of ")) {
-        (Some((who, rest)), _) if rest.contains("does not fit") => (who, "complaints upheld"),
-        (_, Some((who, _))) => (who, "false complaints"),
-        _ => return None,
+/// Whom a warning blames for what it said in a change of sharing or gave to a lessee, and the invariant by which an honest
+/// custodian is never blamed for it.
+fn blamed(what: &str) -> Option<(NodeId, &'static str, &'static str)> {
+    let (who, kind, invariant) = if let Some((who, rest)) = what.split_once(" dealt ")
+        && rest.contains("does not fit")
+    {
+        (who, "complaints upheld", "I8")
+    } else if let Some((who, _)) = what.split_once(" complained falsely of ") {
+        (who, "false complaints", "I8")
+    } else {
+        (what.strip_suffix(" gave a partial that does not hold")?, "false partials named", "I5")
     };
-    who.parse().ok().map(|who| (who, kind))
+    who.parse().ok().map(|who| (who, kind, invariant))
 }

@@ -35,6 +35,13 @@ impl World {
         }
     }
 
+    /// Stops a node as the power does; somebody starts it again after so many milliseconds.
+    pub fn leave(&mut self, node: usize, span: u64) {
+        self.trace.note(self.at, format!("n{} goes away for {span} ms", node + 1));
+        self.crash(node);
+        self.schedule(span, Event::Restart { node });
+    }
+
     /// Stops a node as the power does; whoever supervises it starts it again half a second later.
     pub(crate) fn fall_over(&mut self, node: usize, boundary: Boundary) {
         self.crash_at(node, boundary);

@@ -1,5 +1,6 @@
 //! A mesh with a tenant on five nodes whose root three of them guard, as those nodes hold it.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use keymesh_custody::{Capsule, Committee, Dkg, DkgMessage, KeyShare, Output, Ristretto, RootPublic, seal};
@@ -16,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::custody::message::CustodyMessage;
 use crate::custody::slot::Slot;
-use crate::replica::{Input, Replica, ReplicaConfig, Stored};
+use crate::replica::{Channel, Effect, Input, Replica, ReplicaConfig, Stored};
 use crate::state::tests::story::*;
 
 /// The members of the root's committee. Two of them are enough.
@@ -212,9 +213,15 @@ impl Stage {
         let mut rng = ChaCha20Rng::seed_from_u64(2);
         let mut replica = Replica::restore(config, stored, NOW, &mut rng).expect("all is there").0;
         // The other custodians know of no words of its own that it lacks: it need not keep silent.
-        for other in CUSTODIANS.iter().filter(|other| **other != name) {
-            let message = CustodyMessage::Tips(self.tenant_id(), Vec::new());
-            replica.step(NOW, &mut rng, Input::Custody { from: identity(other).principal(), message });
+        let asked = replica.step(NOW, &mut rng, Input::Tick);
+        let asked = asked.batch.persist(|_| Ok::<_, Infallible>(())).map(|durable| asked.effects.release(&durable));
+        for effect in asked.into_iter().flatten() {
+            if let Effect::Send { to, channel: Channel::Custody, frame } = effect
+                && let Ok(CustodyMessage::TipsAsk(tenant, nonce)) = CustodyMessage::from_frame(&frame)
+            {
+                let message = CustodyMessage::Tips(tenant, nonce, Vec::new());
+                replica.step(NOW, &mut rng, Input::Custody { from: to, message });
+            }
         }
         replica
     }
