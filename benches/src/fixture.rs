@@ -14,7 +14,7 @@ use keymesh_mesh::view::{Lease, TenantView, View};
 use keymesh_testnet::metadata::make_signer;
 use keymesh_wire::api::Submit;
 use keymesh_wire::body::{Body, EnrolmentVote, GenerationRef, InstanceFacts, NodeCard, RootAttestation};
-use keymesh_wire::ids::{BlobHash, MeshId, RequestId};
+use keymesh_wire::ids::{BlobHash, MeshId, RequestId, StatementId};
 use keymesh_wire::sign::Identity;
 use keymesh_wire::time::{Boot, Millis, Now, Wall};
 use sha2::{Digest as _, Sha256};
@@ -58,8 +58,8 @@ impl Fixture {
         let nodes: Vec<Identity> = (0..5).map(|_| Identity::generate(&mut randomness())).collect();
         let cards: Vec<NodeCard> = nodes.iter().map(card).collect();
         let mut tenant = people.tenant(mesh, "acme", &cards)?;
-        let root = people.propose_root(&mut tenant, &cards)?;
-        people.endorse_root(&mut tenant, root)?;
+        let root = people.propose_root(&mut tenant, &cards, crate::people::Committee::FIVE)?;
+        people.endorse(&mut tenant, StatementId::from(root))?;
         let (public, shares) = generate(&nodes)?;
         for node in &nodes {
             let attestation = RootAttestation {

@@ -11,6 +11,7 @@
 pub mod disk;
 pub mod dkg;
 pub mod draft;
+pub mod epochs;
 pub mod error;
 pub mod figures;
 pub mod fixture;

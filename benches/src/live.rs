@@ -1,4 +1,4 @@
-//! A mesh of five real node processes with everything a measurement needs, made as quickly as statements can be signed.
+//! A mesh of real node processes, mostly five, with everything a measurement needs, made as quickly as statements can be signed.
 //!
 //! The processes are the release builds under the test network's supervisor; what people say is signed here and handed
 //! to the nodes' doors, so that a measurement begins and ends at the door and not at a command line.
@@ -17,11 +17,11 @@ use keymesh_agent::system::{random_bytes, randomness, wall};
 use keymesh_testnet::binaries::Binaries;
 use keymesh_testnet::metadata::{InstanceSpec, Signer, make_signer, sign_document, wall_now};
 use keymesh_testnet::testnet::Testnet;
-use keymesh_testnet::topology::THREE_CLOUDS;
+use keymesh_testnet::topology::Place;
 use keymesh_wire::api::{DocumentStatements, Enrol, Enrolled, Status, Submit, Submitted};
 use keymesh_wire::body::{Body, NodeCard};
 use keymesh_wire::envelope::Verified;
-use keymesh_wire::ids::{DocumentId, MeshId, RequestId};
+use keymesh_wire::ids::{DocumentId, MeshId, RequestId, StatementId};
 use keymesh_wire::membership::Members;
 use keymesh_wire::request::EnrolmentRequest;
 use keymesh_wire::sign::Identity;
@@ -29,7 +29,7 @@ use keymesh_wire::suite::Suite;
 
 use crate::draft::Draft;
 use crate::error::BenchError;
-use crate::people::{Keys, People, Tenant};
+use crate::people::{Committee, Keys, People, Tenant};
 
 /// How long one question may take.
 const ASK: Duration = Duration::from_secs(10);
@@ -40,7 +40,7 @@ const LOOK: Duration = Duration::from_millis(1);
 const ACCOUNT: &str = "123456789012";
 const INSTANCE: &str = "i-0123456789abcdef0";
 
-/// Five admitted nodes that reach one another, and those who may speak.
+/// Admitted nodes that reach one another, and those who may speak.
 #[derive(Debug)]
 pub struct Mesh {
     /// The processes.
@@ -51,19 +51,20 @@ pub struct Mesh {
     pub members: Arc<Members>,
     /// The people.
     pub people: People,
-    cards: Vec<NodeCard>,
+    /// The nodes, as they were admitted.
+    pub cards: Vec<NodeCard>,
     signer: Signer,
 }
 
 impl Mesh {
-    /// Builds the programs, or takes those in the folder `programs` as they are; starts five nodes in three clouds and
-    /// admits them.
+    /// Builds the programs, or takes those in the folder `programs` as they are; starts a node at each place and admits
+    /// them.
     ///
     /// # Errors
     /// [`BenchError`].
-    pub fn begin(programs: Option<&Path>) -> Result<Self, BenchError> {
+    pub fn begin(programs: Option<&Path>, places: &[Place]) -> Result<Self, BenchError> {
         let binaries = programs.map_or_else(Binaries::build, Binaries::in_folder)?;
-        let mut net = Testnet::new(binaries, &THREE_CLOUDS, None)?;
+        let mut net = Testnet::new(binaries, places, None)?;
         let people = People::new();
         let mut draft = people.mesh()?;
         let mesh = MeshId::from(draft.id());
@@ -116,7 +117,7 @@ impl Mesh {
         nearest.map(|(_, node)| node).ok_or(BenchError::Unexpected("the mesh has no nodes"))
     }
 
-    /// Looks at all five nodes at once.
+    /// Looks at all nodes at once.
     ///
     /// # Errors
     /// [`BenchError::Client`].
@@ -125,7 +126,7 @@ impl Mesh {
         Ok(Watch { clients })
     }
 
-    /// Begins a tenant on all five nodes and waits until all have it.
+    /// Begins a tenant on all nodes and waits until all have it.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -135,7 +136,7 @@ impl Mesh {
         Ok(tenant)
     }
 
-    /// Hands in what was said and waits until all five nodes have it.
+    /// Hands in what was said and waits until all nodes have it.
     fn hand_in(&self, draft: &mut Draft) -> Result<(), BenchError> {
         submit(&mut self.client(0)?, &draft.take())?;
         self.watch()?.wait(draft.id(), draft.len(), PATIENCE)
@@ -151,17 +152,17 @@ impl Mesh {
         tenant.draft.catch_up(&held.statements)
     }
 
-    /// Has all five nodes make a root, 3 of 5. Returns how long it took from handing in the last endorsement until all
-    /// five nodes have all five attestations.
+    /// Has a committee make a root. Returns how long it took from handing in the last endorsement until all nodes have all
+    /// attestations.
     ///
     /// # Errors
     /// [`BenchError`].
-    pub fn root(&self, tenant: &mut Tenant) -> Result<Duration, BenchError> {
-        let root = self.people.propose_root(tenant, &self.cards)?;
+    pub fn root_of(&self, tenant: &mut Tenant, committee: Committee) -> Result<Duration, BenchError> {
+        let root = self.people.propose_root(tenant, &self.cards, committee)?;
         self.hand_in(&mut tenant.draft)?;
-        self.people.endorse_root(tenant, root)?;
+        self.people.endorse(tenant, StatementId::from(root))?;
         let (endorsement, mut client, mut watch) = (tenant.draft.take(), self.client(0)?, self.watch()?);
-        let attested = tenant.draft.len() + self.cards.len();
+        let attested = tenant.draft.len() + committee.members;
         let started = Instant::now();
         submit(&mut client, &endorsement)?;
         watch.wait(tenant.draft.id(), attested, PATIENCE)?;
@@ -170,11 +171,11 @@ impl Mesh {
         if tenant.draft.tenant()?.roots.get(&root).is_some_and(|root| root.live) {
             Ok(took)
         } else {
-            Err(BenchError::Unexpected("all five attested the root, but it is not live"))
+            Err(BenchError::Unexpected("all attested the root, but it is not live"))
         }
     }
 
-    /// Makes keyrings, keys and the policy that lets the agent have them ([`People::keys`]), known to all five nodes.
+    /// Makes keyrings, keys and the policy that lets the agent have them ([`People::keys`]), known to all nodes.
     ///
     /// # Errors
     /// [`BenchError`].

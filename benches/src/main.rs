@@ -9,12 +9,14 @@ use clap::{Parser, Subcommand};
 use keymesh_benches::error::BenchError;
 use keymesh_benches::figures::{Figures, Row, show};
 use keymesh_benches::live::Mesh;
+use keymesh_benches::people::Committee;
 use keymesh_benches::people::{Keys, Tenant};
-use keymesh_benches::{dkg, quorum, release, spread, start};
+use keymesh_benches::{dkg, epochs, quorum, release, spread, start};
+use keymesh_testnet::topology::THREE_CLOUDS;
 use keymesh_wire::sign::Identity;
 use serde::Serialize;
 
-/// Measure keymesh end to end: five real nodes on this machine, reached over TLS
+/// Measure keymesh end to end: real nodes on this machine, five unless said otherwise, reached over TLS
 #[derive(Debug, Parser)]
 #[command(version, after_help = "Times are never asserted; a release without its audit record is an error.")]
 struct Cli {
@@ -54,6 +56,18 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         times: usize,
     },
+    /// Moving a root from 5 of 9 custodians to 6 of 11, and back
+    Reshare {
+        /// How often
+        #[arg(long, default_value_t = 6)]
+        times: usize,
+    },
+    /// Refreshing the roots of many tenants while another one's agent gets its key
+    Refresh {
+        /// How many
+        #[arg(long, default_value_t = 1000)]
+        tenants: usize,
+    },
     /// A statement's way to all five nodes
     Spread {
         /// How many, one after the other
@@ -77,7 +91,7 @@ struct Prepared {
 impl Prepared {
     fn on(mesh: Mesh) -> Result<Self, BenchError> {
         let mut tenant = mesh.tenant("acme")?;
-        mesh.root(&mut tenant)?;
+        mesh.root_of(&mut tenant, Committee::FIVE)?;
         let keys = mesh.keys(&mut tenant)?;
         let agent = mesh.agent(&tenant)?;
         Ok(Self { mesh, tenant, keys, agent })
@@ -132,11 +146,20 @@ fn everything(mesh: Mesh) -> Result<Everything, BenchError> {
 }
 
 fn run(cli: &Cli) -> Result<(), BenchError> {
-    let (json, mesh) = (cli.json.as_deref(), Mesh::begin(cli.programs.as_deref())?);
+    let places = match cli.command {
+        Command::Reshare { .. } => &epochs::ELEVEN[..],
+        _ => &THREE_CLOUDS,
+    };
+    let (json, mesh) = (cli.json.as_deref(), Mesh::begin(cli.programs.as_deref(), places)?);
     match cli.command {
         Command::Release { connections, seconds } => show(&Prepared::on(mesh)?.release(connections, seconds)?, json),
         Command::Quorum { connections, seconds } => show(&Prepared::on(mesh)?.quorum(connections, seconds)?, json),
         Command::Dkg { times } => show(&dkg::measure(&mesh, times)?, json),
+        Command::Reshare { times } => show(&epochs::reshare(&mesh, times)?, json),
+        Command::Refresh { tenants } => {
+            let Prepared { mesh, tenant, keys, agent } = Prepared::on(mesh)?;
+            show(&epochs::refresh(&mesh, (&tenant, &keys, &agent), tenants)?, json)
+        }
         Command::Spread { statements } => show(&spread::measure(&mesh, statements)?, json),
         Command::Start => show(&start::measure(&mesh)?, json),
         Command::All => show(&everything(mesh)?, json),

@@ -50,6 +50,33 @@ pub struct Tenant {
     pub draft: Draft,
 }
 
+/// The custodians of a root: the first `members` nodes, of whom `threshold` are needed and `faults` may lie.
+#[derive(Debug, Clone, Copy)]
+pub struct Committee {
+    /// How many nodes.
+    pub members: usize,
+    /// How many open.
+    pub threshold: u8,
+    /// How many may lie.
+    pub faults: u8,
+}
+
+impl Committee {
+    /// All of five nodes.
+    pub const FIVE: Self = Self { members: 5, threshold: 3, faults: 1 };
+
+    /// As people agree upon it.
+    pub fn spec(&self, cards: &[NodeCard]) -> CommitteeSpec {
+        let members = cards.iter().take(self.members).map(|card| card.node).collect();
+        CommitteeSpec { members, threshold: self.threshold, faults: self.faults }
+    }
+
+    /// How many of them have to vote for what comes after them.
+    pub fn quorum(&self) -> usize {
+        ((self.members + usize::from(self.faults)) / 2 + 1).max(usize::from(self.threshold))
+    }
+}
+
 /// Keys that an agent may have.
 #[derive(Debug)]
 pub struct Keys {
@@ -116,22 +143,26 @@ impl People {
         tenant.draft.say(body, &self.ann, wall())
     }
 
-    /// Proposes a root of all of these nodes, 3 of them needed.
+    /// Proposes a root of one committee.
     ///
     /// # Errors
     /// [`BenchError::Statement`].
-    pub fn propose_root(&self, tenant: &mut Tenant, cards: &[NodeCard]) -> Result<RootId, BenchError> {
-        let members = cards.iter().map(|card| card.node).collect();
-        let committee = CommitteeSpec { members, threshold: 3, faults: 1 };
-        Ok(RootId::from(self.say(tenant, &Body::ProposeRoot(RootSpec { committees: vec![committee] }))?))
+    pub fn propose_root(
+        &self,
+        tenant: &mut Tenant,
+        cards: &[NodeCard],
+        committee: Committee,
+    ) -> Result<RootId, BenchError> {
+        let committees = vec![committee.spec(cards)];
+        Ok(RootId::from(self.say(tenant, &Body::ProposeRoot(RootSpec { committees }))?))
     }
 
-    /// The second endorsement, which begins the key generation.
+    /// The second endorsement, with which a change of custody is in effect.
     ///
     /// # Errors
     /// [`BenchError::Statement`].
-    pub fn endorse_root(&self, tenant: &mut Tenant, root: RootId) -> Result<StatementId, BenchError> {
-        tenant.draft.say(&Body::Endorse(StatementId::from(root)), &self.bob, wall())
+    pub fn endorse(&self, tenant: &mut Tenant, proposal: StatementId) -> Result<StatementId, BenchError> {
+        tenant.draft.say(&Body::Endorse(proposal), &self.bob, wall())
     }
 
     /// Makes a leased and a quorum keyring with a key in each, and a policy under which an instance that `deploy`

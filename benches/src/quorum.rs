@@ -46,6 +46,22 @@ pub fn measure(
     connections: usize,
     length: Duration,
 ) -> Result<QuorumFigures, BenchError> {
+    let until = Instant::now() + length;
+    measure_until(mesh, tenant, keys, agent, connections, || Instant::now() >= until)
+}
+
+/// The same until it `is_over`.
+///
+/// # Errors
+/// [`BenchError`].
+pub fn measure_until(
+    mesh: &Mesh,
+    tenant: &Tenant,
+    keys: &Keys,
+    agent: &Arc<Identity>,
+    connections: usize,
+    is_over: impl Fn() -> bool + Sync,
+) -> Result<QuorumFigures, BenchError> {
     let node = mesh.nearest()?;
     let wanted = Wanted {
         mesh: mesh.mesh,
@@ -57,25 +73,27 @@ pub fn measure(
     };
     let root = first(&mut mesh.client(node)?, &wanted, agent)?;
     let wanted = Wanted { root: Some(root), ..wanted };
-    let mut threads = Vec::new();
+    let clients = (0..connections.max(1)).map(|_| mesh.client(node)).collect::<Result<Vec<_>, _>>()?;
     let started = Instant::now();
-    for _ in 0..connections.max(1) {
-        let (mut client, wanted, agent) = (mesh.client(node)?, wanted.clone(), agent.clone());
-        threads.push(thread::spawn(move || {
-            let mut samples = Samples::default();
-            let until = Instant::now() + length;
-            while Instant::now() < until {
-                let asked = Instant::now();
-                one(&mut client, &wanted, &agent)?;
-                samples.add(asked.elapsed());
-            }
-            Ok::<_, BenchError>(samples)
-        }));
-    }
-    let mut samples = Samples::default();
-    for thread in threads {
-        samples.extend(thread.join().unwrap_or(Err(BenchError::Thread))?);
-    }
+    let samples = thread::scope(|scope| {
+        let threads = clients.into_iter().map(|mut client| {
+            let (wanted, is_over) = (&wanted, &is_over);
+            scope.spawn(move || {
+                let mut samples = Samples::default();
+                while !is_over() {
+                    let asked = Instant::now();
+                    one(&mut client, wanted, agent)?;
+                    samples.add(asked.elapsed());
+                }
+                Ok::<_, BenchError>(samples)
+            })
+        });
+        let mut samples = Samples::default();
+        for thread in threads.collect::<Vec<_>>() {
+            samples.extend(thread.join().unwrap_or(Err(BenchError::Thread))?);
+        }
+        Ok::<_, BenchError>(samples)
+    })?;
     Ok(QuorumFigures {
         per_s: (samples.len() as f64 / started.elapsed().as_secs_f64() * 10.0).round() / 10.0,
         p50_ms: samples.millis(50),
@@ -95,7 +113,7 @@ fn first(client: &mut Client, wanted: &Wanted, agent: &Identity) -> Result<RootP
     let until = Instant::now() + PATIENCE;
     loop {
         match one(client, wanted, agent) {
-            Err(BenchError::Client(error)) if client.is_usable() && Instant::now() < until => {
+            Err(BenchError::Quorum(error)) if client.is_usable() && Instant::now() < until => {
                 eprintln!("not yet: {error}");
                 thread::sleep(Duration::from_millis(100));
             }
