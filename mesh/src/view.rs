@@ -167,11 +167,16 @@ impl TenantView {
     ) -> Option<Self> {
         let crate::state::DocumentState::Tenant(state) = &**document else { return None };
         let sharings = state.roots.values().filter(|root| root.live).filter_map(|root| {
-            let unchanged = before.filter(|before| before.tenant().roots.get(&root.id) == Some(root));
-            if let Some(sharings) = unchanged.and_then(|before| before.sharings.get(&root.id)) {
-                return Some((root.id, sharings.clone()));
-            }
-            root.committees.iter().map(sharings_of).collect::<Option<Vec<_>>>().map(|sharings| (root.id, sharings))
+            let known = |place: usize, epoch: u32, public: &[u8]| {
+                let known = &before?.tenant().roots.get(&root.id)?.committees.get(place)?;
+                known.sharings().find(|(number, _, bytes)| (*number, *bytes) == (epoch, public))?;
+                let parsed = before?.sharings.get(&root.id)?.get(place)?;
+                parsed.iter().find(|sharing| sharing.epoch == epoch).map(|sharing| sharing.public.clone())
+            };
+            let committees = root.committees.iter().enumerate();
+            let sharings = committees
+                .map(|(place, committee)| sharings_of(committee, |epoch, public| known(place, epoch, public)));
+            sharings.collect::<Option<Vec<_>>>().map(|sharings| (root.id, sharings))
         });
         let sharings: BTreeMap<RootId, Vec<Vec<Sharing>>> = sharings.collect();
         let current = |sharings: &Vec<Vec<Sharing>>| -> Vec<RootPublic<Ristretto>> {
@@ -236,10 +241,14 @@ impl View {
     }
 }
 
-/// Nothing while the current sharing has no readable public half, or one of another root: then custody rests.
-fn sharings_of(committee: &RootCommittee) -> Option<Vec<Sharing>> {
+/// Nothing while the current sharing has no readable public half, or one of another root: then custody rests. `known` are
+/// the public halves of sharings that were parsed before.
+fn sharings_of(
+    committee: &RootCommittee,
+    known: impl Fn(u32, &[u8]) -> Option<RootPublic<Ristretto>>,
+) -> Option<Vec<Sharing>> {
     let sharings = committee.sharings().filter_map(|(epoch, spec, public)| {
-        let public = RootPublic::<Ristretto>::from_bytes(public).ok()?;
+        let public = known(epoch, public).or_else(|| RootPublic::from_bytes(public).ok())?;
         Some(Sharing { epoch, members: spec.members.clone(), public })
     });
     let sharings: Vec<Sharing> = sharings.collect();
