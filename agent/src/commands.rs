@@ -233,6 +233,7 @@ fn get(settings: &Settings, wanted: &WantedKey) -> Result<Got, Failure> {
 
 fn release_json(wanted: &WantedKey, got: &Got) -> Value {
     json!({
+        "warnings": got.warnings,
         "key": wanted.key,
         "key_version": got.version,
         "class": wanted.class,

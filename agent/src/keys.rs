@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use keymesh_custody::CombineError;
 use keymesh_wire::api::{AuditRef, Release};
-use keymesh_wire::ids::{RequestId, VersionId};
+use keymesh_wire::ids::{RequestId, TenantId, VersionId};
 use keymesh_wire::limits;
 use keymesh_wire::sign::Identity;
 use serde::{Deserialize, Serialize};
@@ -21,11 +21,14 @@ use crate::client::Client;
 use crate::data_key::DataKey;
 use crate::error::ClientError;
 use crate::fleet::{Answered, Fleet, FleetError, Renewed};
-use crate::quorum::{Question, QuorumError, QuorumKey, RootPin, Wanted};
+use crate::quorum::{Question, QuorumError, QuorumKey, RootPin, Wanted, Warning, accuse};
 use crate::system;
 
 /// A signed request is made anew after this time: well before nodes take it for too old.
 pub(crate) const SIGNED_LIFE: Duration = Duration::from_millis(limits::REQUEST_LIFE_MS / 2);
+
+/// How long an accusation may keep a key waiting.
+const TELLING: Duration = Duration::from_secs(1);
 
 /// How the keyring of a key is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,18 +114,50 @@ fn quorum(fleet: &Fleet, identity: Arc<Identity>, wanted: Wanted) -> Result<Got,
     let question = Renewed::new(SIGNED_LIFE);
     let answered = fleet.ask(move |mut client: Client| {
         let question = question.get(|| Question::new(&wanted, &identity, system::wall(), &mut system::randomness()));
-        question.ask(&mut client, wanted.root, system::wall).map_err(|error| useless(client.address(), error))
+        let address = client.address();
+        let opened = question.ask(&mut client, wanted.root, system::wall);
+        let told = match &opened {
+            Ok(got) => tell_on(client, &identity, wanted.tenant, &got.warnings),
+            Err(QuorumError::Combine { warnings, .. } | QuorumError::Useless { warnings, .. }) => {
+                tell_on(client, &identity, wanted.tenant, warnings)
+            }
+            Err(_) => Vec::new(),
+        };
+        opened.map(|got| (got, told)).map_err(|error| useless(address, error))
     })?;
-    let Answered { value: QuorumKey { key, version, root, audits, warnings }, address, failures } = answered;
+    let Answered { value: (QuorumKey { key, version, root, audits, warnings }, told), address, failures } = answered;
     let failures = failures.iter().map(ToString::to_string);
-    let warnings = failures.chain(warnings.iter().map(ToString::to_string)).collect();
+    let warnings = failures.chain(warnings.iter().map(ToString::to_string)).chain(told).collect();
     Ok(Got { key, version, root: Some(root), address, audits, warnings })
+}
+
+/// Shows the node what custodians signed that does not hold, and says what came of it. Whoever waits for the key waits for
+/// this no longer than [`TELLING`]; nobody waits where nothing was wrong.
+pub(crate) fn tell_on(mut client: Client, identity: &Identity, tenant: TenantId, warnings: &[Warning]) -> Vec<String> {
+    let proofs: Vec<_> = warnings.iter().filter_map(|warning| warning.proof.as_deref()).collect();
+    if proofs.is_empty() {
+        return Vec::new();
+    }
+    client.set_timeout(TELLING);
+    let unheard = |error: ClientError| format!("the node does not take the proof against a custodian: {error}");
+    let mut session = match client.open_session(identity, tenant) {
+        Ok(session) => session,
+        Err(error) => return vec![unheard(error)],
+    };
+    let tell = |proof| match accuse(&mut session, proof) {
+        Ok(accused) => {
+            format!("custodian {} is accused before everybody in {}", accused.custodian, accused.statement)
+        }
+        Err(error) => unheard(error),
+    };
+    proofs.into_iter().map(tell).collect()
 }
 
 fn useless(address: SocketAddr, error: QuorumError) -> ClientError {
     let passing = match &error {
         QuorumError::Combine { source, .. } => matches!(source, CombineError::NotEnough { .. }),
-        QuorumError::Client(error) | QuorumError::Useless { error, .. } => error.passing(),
+        QuorumError::Client(error) => error.passing(),
+        QuorumError::Useless { error, .. } => error.passing(),
         QuorumError::Other { .. }
         | QuorumError::Malformed { .. }
         | QuorumError::RootChanged { .. }

@@ -19,13 +19,15 @@ use std::str::FromStr;
 use data_encoding::HEXLOWER;
 use keymesh_custody::{Capsule, CapsuleError, CombineError, DecodeError, Offer, Partial, PartialError, Ristretto};
 use keymesh_custody::{RootPublic, VerifiedCapsule};
-use keymesh_wire::api::{AuditRef, QuorumRelease, QuorumReleased, SealedPartial};
+use keymesh_wire::api::{Accuse, Accused, AuditRef, QuorumRelease, QuorumReleased, SealedPartial};
+use keymesh_wire::body::{Contribution, CustodianAccusation};
+use keymesh_wire::codec;
 use keymesh_wire::envelope::Verified;
 use keymesh_wire::ids::{BlobHash, KeyId, MeshId, NodeId, RequestId, TenantId, VersionId};
 use keymesh_wire::label::{CapsuleLabel, CapsulePurpose, PartialBinding, PartialPurpose};
 use keymesh_wire::limits;
 use keymesh_wire::request::{QuorumRequest, Receipt};
-use keymesh_wire::sealing::{self, SealingSecret};
+use keymesh_wire::sealing::SealingSecret;
 use keymesh_wire::secret::SecretBytes;
 use keymesh_wire::sign::Identity;
 use keymesh_wire::suite::Suite;
@@ -33,7 +35,7 @@ use keymesh_wire::time::Wall;
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
 
-use crate::client::Client;
+use crate::client::{Client, Session};
 use crate::data_key::DataKey;
 use crate::error::ClientError;
 
@@ -135,7 +137,7 @@ pub enum QuorumError {
     #[error("{error}{}", Warnings(.warnings))]
     Useless {
         /// What the node said.
-        error: ClientError,
+        error: Box<ClientError>,
         /// Which partials were of no use before, and why.
         warnings: Vec<Warning>,
     },
@@ -156,6 +158,8 @@ pub struct Warning {
     pub audit: AuditRef,
     /// What is wrong with it.
     pub fault: Fault,
+    /// What convinces everybody of it; nothing where the custodian did not sign, or did nothing wrong.
+    pub proof: Option<Box<CustodianAccusation>>,
 }
 
 /// What can be wrong with a partial.
@@ -291,7 +295,7 @@ impl Question {
             let answer = match self.send_without(client, &without) {
                 Ok(answer) => answer,
                 Err(error) if known.is_empty() => return Err(error.into()),
-                Err(error) => return Err(QuorumError::Useless { error, warnings: known }),
+                Err(error) => return Err(QuorumError::Useless { error: Box::new(error), warnings: known }),
             };
             let (source, warnings) = match self.open(&answer, root, clock()) {
                 Ok(mut got) => {
@@ -330,7 +334,7 @@ impl Question {
         let opened = self.open_partials(answer, now)?;
         let (partials, mut warnings) = (opened.partials, opened.warnings);
         let offers: Vec<_> =
-            partials.iter().map(|part| Offer { partial: &part.partial, binding: &part.binding }).collect();
+            partials.iter().map(|part| Offer { partial: &part.partial, binding: &part.bound }).collect();
         let combined = keymesh_custody::combine(&capsule, &committees, &offers);
         let culprits = match &combined {
             Ok(opened) => &opened.culprits,
@@ -338,8 +342,14 @@ impl Question {
             Err(CombineError::OtherRoots) => &Vec::new(),
         };
         warnings.extend(culprits.iter().filter_map(|culprit| {
-            let from = partials.get(culprit.offer)?.from;
-            Some(Warning { custodian: from.custodian, audit: from.audit, fault: Fault::Proof(culprit.reason.clone()) })
+            let part = partials.get(culprit.offer)?;
+            let proof = self.proof(&part.given, &part.binding, answer);
+            Some(Warning {
+                custodian: part.from.custodian,
+                audit: part.from.audit,
+                fault: Fault::Proof(culprit.reason.clone()),
+                proof,
+            })
         }));
         let mut payload = match combined {
             Ok(opened) => opened.payload,
@@ -391,28 +401,45 @@ impl Question {
                 custodian: from.custodian,
                 expires: from.expires,
             };
-            let binding = binding.bytes();
-            match self.open_partial(from, &binding, now) {
-                Ok(partial) => opened.partials.push(OpenedPartial { from, partial, binding }),
-                Err(fault) => {
-                    opened.warnings.push(Warning { custodian: from.custodian, audit: from.audit, fault });
+            let (custodian, audit) = (from.custodian, from.audit);
+            let useless = |fault, proof| Warning { custodian, audit, fault, proof };
+            if from.expires < now {
+                opened.warnings.push(useless(Fault::Expired, None));
+                continue;
+            }
+            let Ok(given) = Contribution::open(&self.recipient, &binding, &from.sealed) else {
+                opened.warnings.push(useless(Fault::NotForUs, None));
+                continue;
+            };
+            match parse(&given, from) {
+                Ok(partial) => {
+                    let bound = binding.bytes();
+                    opened.partials.push(OpenedPartial { from, partial, given, binding, bound });
                 }
+                Err(fault) => opened.warnings.push(useless(fault, self.proof(&given, &binding, answer))),
             }
         }
         Ok(opened)
     }
 
-    fn open_partial(&self, from: &SealedPartial, binding: &[u8], now: Wall) -> Result<Partial<Ristretto>, Fault> {
-        if from.expires < now {
-            return Err(Fault::Expired);
-        }
-        let bytes = sealing::open_with(&self.recipient, binding, b"", &from.sealed).map_err(|_| Fault::NotForUs)?;
-        let partial = Partial::<Ristretto>::from_bytes(bytes.expose_secret()).map_err(Fault::Malformed)?;
-        if partial.committee() != usize::from(from.committee) {
-            return Err(Fault::OtherCommittee);
-        }
-        Ok(partial)
+    /// What everybody else can be shown of a partial that does not hold.
+    fn proof(
+        &self,
+        given: &Contribution,
+        binding: &PartialBinding,
+        answer: &QuorumReleased,
+    ) -> Option<Box<CustodianAccusation>> {
+        let purpose = CapsulePurpose::Version { key: answer.key, version: answer.version };
+        given.accuse(binding, answer.keyring, purpose, &answer.capsule).map(Box::new)
     }
+}
+
+fn parse(given: &Contribution, from: &SealedPartial) -> Result<Partial<Ristretto>, Fault> {
+    let partial = Partial::<Ristretto>::from_bytes(given.partial()).map_err(Fault::Malformed)?;
+    if partial.committee() != usize::from(from.committee) {
+        return Err(Fault::OtherCommittee);
+    }
+    Ok(partial)
 }
 
 struct Partials<'a> {
@@ -423,7 +450,18 @@ struct Partials<'a> {
 struct OpenedPartial<'a> {
     from: &'a SealedPartial,
     partial: Partial<Ristretto>,
-    binding: Vec<u8>,
+    given: Contribution,
+    binding: PartialBinding,
+    bound: Vec<u8>,
+}
+
+/// Hands a node the proof that a custodian gave a false partial, so that everybody gets to know.
+///
+/// # Errors
+/// [`ClientError`]; [`keymesh_wire::error::Code::StatementInvalid`] if it does not hold.
+pub fn accuse(session: &mut Session, accusation: &CustodianAccusation) -> Result<Accused, ClientError> {
+    let asked = Accuse { tenant: session.tenant(), accusation: codec::encode(accusation) };
+    session.post_json("/v1/accusations", &asked)
 }
 
 /// The public sides of a root's committees, from the encoding in which nodes send them.

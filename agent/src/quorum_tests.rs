@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keymesh_custody::{Committee, Dkg, DkgMessage, KeyShare, MemberIndex, Outcome, Output, open_partial};
 use keymesh_wire::ids::{KeyringId, RootId};
-use keymesh_wire::sealing::SealingPublic;
+use keymesh_wire::sealing::{self, SealingPublic};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
@@ -97,7 +97,8 @@ impl World {
         let publics = std::slice::from_ref(&self.public);
         let capsule = Capsule::from_bytes(&self.capsule).expect("a capsule");
         let capsule = capsule.verify(&self.label.bytes(), publics).expect("verified");
-        let custodian = identity(100 + share as u8).principal();
+        let signer = identity(100 + share as u8);
+        let custodian = signer.principal();
         let mut binding = PartialBinding {
             suite: Suite::V1,
             purpose: PartialPurpose::Release,
@@ -116,8 +117,7 @@ impl World {
         let partial = open_partial(&self.shares[share], &capsule, &binding.bytes(), &mut rng(9)).expect("a partial");
         let recipient = SealingPublic::from_bytes(request.recipient).expect("a key");
         // The box is honest in any case, so that what is altered is found by the proof.
-        let sealed =
-            sealing::seal_to(&recipient, &honest.bytes(), b"", &partial.to_bytes(), &mut rng(10 + share as u64));
+        let sealed = Contribution::seal(&recipient, &honest, &partial.to_bytes(), &signer, &mut rng(10 + share as u64));
         SealedPartial {
             custodian,
             committee: 0,
@@ -205,18 +205,21 @@ fn a_custodian_with_a_bad_partial_is_named_while_the_others_open() {
         open_partial(&world.shares[0], &capsule, b"", &mut rng(1)).is_err()
     };
     assert!(stolen);
-    partials = [1, 2, 3].map(|share| world.partial(share, question.request())).to_vec();
-    let wrong = swap_value(&world, &question, 0);
-    partials.insert(0, wrong);
-    let got = question.open(&world.answer(partials), None, NOW).expect("a key");
-    assert_eq!(got.key.expose_secret(), [42; 64]);
-    assert_eq!(got.warnings.len(), 1);
-    assert_eq!(got.warnings[0].custodian, identity(100).principal());
-    assert!(matches!(got.warnings[0].fault, Fault::Proof(_)), "{}", got.warnings[0]);
+    for signs in [true, false] {
+        partials = [1, 2, 3].map(|share| world.partial(share, question.request())).to_vec();
+        partials.insert(0, swap_value(&world, &question, 0, signs));
+        let got = question.open(&world.answer(partials), None, NOW).expect("a key");
+        assert_eq!(got.key.expose_secret(), [42; 64]);
+        let [warning] = got.warnings.as_slice() else { panic!("{:?}", got.warnings) };
+        assert_eq!(warning.custodian, identity(100).principal());
+        assert!(matches!(warning.fault, Fault::Proof(_)), "{warning}");
+        let shown = warning.proof.as_ref().map(|proof| proof.claim().expect("its word").binding.custodian);
+        assert_eq!(shown, signs.then_some(warning.custodian), "what it did not sign convinces nobody");
+    }
 }
 
 /// A partial of custodian `share` whose value is another point: the encoded value is exchanged for R of the capsule.
-fn swap_value(world: &World, question: &Question, share: usize) -> SealedPartial {
+fn swap_value(world: &World, question: &Question, share: usize, signs: bool) -> SealedPartial {
     let mut sealed = world.partial(share, question.request());
     let binding = PartialBinding {
         suite: Suite::V1,
@@ -231,14 +234,20 @@ fn swap_value(world: &World, question: &Question, share: usize) -> SealedPartial
         custodian: sealed.custodian,
         expires: sealed.expires,
     };
-    let bytes = sealing::open_with(&question.recipient, &binding.bytes(), b"", &sealed.sealed).expect("opens");
+    let given = Contribution::open(&question.recipient, &binding, &sealed.sealed).expect("opens");
     let point_head = [0x58, 0x20];
     let place = |bytes: &[u8]| bytes.windows(2).position(|pair| pair == point_head).expect("a point") + 2;
-    let (from, to) = (place(&world.capsule), place(bytes.expose_secret()));
-    let mut altered = bytes.expose_secret().to_vec();
+    let (from, to) = (place(&world.capsule), place(given.partial()));
+    let mut altered = given.partial().to_vec();
     altered[to..to + 32].copy_from_slice(&world.capsule[from..from + 32]);
     let recipient = SealingPublic::from_bytes(question.request().recipient).expect("a key");
-    sealed.sealed = sealing::seal_to(&recipient, &binding.bytes(), b"", &altered, &mut rng(5));
+    sealed.sealed = match signs {
+        true => Contribution::seal(&recipient, &binding, &altered, &identity(100 + share as u8), &mut rng(5)),
+        false => {
+            let unsigned = [&[0; 64][..], &altered].concat();
+            sealing::seal_to(&recipient, &binding.bytes(), b"", &unsigned, &mut rng(5))
+        }
+    };
     sealed
 }
 
@@ -287,6 +296,33 @@ fn a_pin_reads_back_from_its_text() {
 }
 
 #[test]
+fn the_node_is_shown_what_a_lying_custodian_signed_and_the_key_comes_all_the_same() {
+    let (mesh, statements) = fake::mesh(&[(&identity(1), "aws/a")]);
+    let world = Arc::new(World::new(mesh));
+    let shown = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (served, seen) = (world.clone(), shown.clone());
+    let question = Arc::new(Question::new(&wanted(mesh), &identity(5), NOW, &mut rng(3)));
+    let asked = question.clone();
+    let node = FakeNode::start(&identity(1), move |talk, call, body| match call {
+        "POST /v1/accusations" => {
+            let accuse: Accuse = serde_json::from_slice(body).expect("an accusation");
+            let accusation: CustodianAccusation = codec::decode(&accuse.accusation, 8192).expect("one");
+            let custodian = accusation.claim().expect("signed").binding.custodian;
+            seen.lock().expect("no panic").push(custodian);
+            Reply::ok(&Accused { custodian, statement: keymesh_wire::ids::StatementId::from_bytes([9; 32]) })
+        }
+        _ => talk.honest(call, body, &statements),
+    });
+    let mut partials = [1, 2, 3].map(|share| served.partial(share, asked.request())).to_vec();
+    partials.insert(0, swap_value(&served, &asked, 0, true));
+    let got = question.open(&served.answer(partials), None, NOW).expect("a key");
+    let client = Client::connect(node.address, &Trust::Mesh(mesh), Duration::from_secs(5)).expect("connected");
+    let told = keys::tell_on(client, &identity(5), tenant(), &got.warnings);
+    assert_eq!(*shown.lock().expect("no panic"), [identity(100).principal()]);
+    assert!(told.len() == 1 && told[0].contains("is accused before everybody"), "{told:?}");
+}
+
+#[test]
 fn the_nearest_node_collects_and_the_agent_opens() {
     let (mesh, statements) = fake::mesh(&[(&identity(1), "aws/a")]);
     let world = Arc::new(World::new(mesh));
@@ -325,7 +361,7 @@ fn ask_beside_a_liar(liar: usize, obeys: bool, shares: &'static [usize]) -> (Res
     let (served, asked) = (world.clone(), Arc::new(AtomicUsize::new(0)));
     let count = asked.clone();
     let question = Question::new(&wanted(mesh), &identity(5), NOW, &mut rng(3));
-    let bad = swap_value(&world, &question, liar);
+    let bad = swap_value(&world, &question, liar, true);
     let node = FakeNode::start(&identity(1), move |_, _, body| {
         count.fetch_add(1, Ordering::Relaxed);
         let asked: QuorumRelease = serde_json::from_slice(body).expect("a request");

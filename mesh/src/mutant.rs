@@ -133,6 +133,8 @@ mutants! {
     FoldedInArrivalOrder = "folded-in-arrival-order",
     /// I4: a generation that an expelled lessee or creator could read counts as good.
     ExpelledNotDue = "expelled-not-due",
+    /// I2: whoever accuses a custodian is believed.
+    AccusationUnchecked = "accusation-unchecked",
     /// I2: a node takes versions whatever generation they are sealed to.
     SealedToUnattested = "sealed-to-unattested",
 }

@@ -12,13 +12,13 @@ use keymesh_mesh::custody::message::{CustodyMessage, SealedPart, Verdict};
 use keymesh_mesh::evidence::Evidence;
 use keymesh_mesh::release::ReleaseRequest;
 use keymesh_mesh::view::{Sharing, newest_sufficient};
-use keymesh_wire::body::{EvidenceKind, EvidenceRoot};
+use keymesh_wire::body::{Contribution, CustodianAccusation, EvidenceKind, EvidenceRoot};
 use keymesh_wire::codec;
 use keymesh_wire::envelope::Verified;
 use keymesh_wire::ids::{BlobHash, KeyId, KeyringId, NodeId, PrincipalId, RequestId, RootId, TenantId, VersionId};
 use keymesh_wire::label::{CapsuleLabel, CapsulePurpose, PartialBinding, PartialPurpose};
 use keymesh_wire::request::{EnrolmentRequest, QuorumRequest, Receipt};
-use keymesh_wire::sealing::{self, SealingSecret};
+use keymesh_wire::sealing::SealingSecret;
 use keymesh_wire::secret::{Secret32, SecretBytes};
 use keymesh_wire::sign::Identity;
 use keymesh_wire::suite::Suite;
@@ -123,6 +123,17 @@ pub struct Question {
     recipient: SealingSecret,
     /// What the node carries.
     pub signed: Verified<QuorumRequest>,
+}
+
+/// What an agent found of those that answered it.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Whose partials do not hold.
+    pub culprits: Vec<NodeId>,
+    /// What proves it to everybody, of those that signed.
+    pub proofs: Vec<CustodianAccusation>,
+    /// What it could say of the others, and prove nothing with.
+    pub others: Vec<(NodeId, CustodianAccusation)>,
 }
 
 /// What the serving node shows beside the partials: public facts from its view.
@@ -361,9 +372,16 @@ impl World {
         handle: Handle,
         most: usize,
     ) -> (Result<Vec<u8>, String>, Vec<NodeId>) {
-        let mut culprits = Vec::new();
-        let opened = self.combined(node, question, recipient, handle, most, &mut culprits);
-        (opened, culprits)
+        let mut found = Found::default();
+        let opened = self.combined(node, question, recipient, handle, most, &mut found);
+        (opened, found.culprits)
+    }
+
+    /// What the agent itself finds when it opens all that came.
+    pub fn found(&self, node: usize, question: &Question, handle: Handle) -> (Result<Vec<u8>, String>, Found) {
+        let mut found = Found::default();
+        let opened = self.combined(node, question, None, handle, usize::MAX, &mut found);
+        (opened, found)
     }
 
     fn combined(
@@ -373,7 +391,7 @@ impl World {
         recipient: Option<&SealingSecret>,
         handle: Handle,
         most: usize,
-        culprits: &mut Vec<NodeId>,
+        found: &mut Found,
     ) -> Result<Vec<u8>, String> {
         let shown = self.shown(node, question).ok_or("the node does not show the key")?;
         let mesh = self.node(node).view().ok_or("down")?.mesh;
@@ -394,15 +412,21 @@ impl World {
         for (custodian, verdict) in self.gathered(handle) {
             let Verdict::Partial(part) = verdict else { continue };
             let binding = binding(question, &shown, custodian, part);
-            let opened = sealing::open_with(recipient.unwrap_or(&question.recipient), &binding, &[], &part.sealed);
-            let partial = opened.ok().and_then(|opened| Partial::from_bytes(opened.expose_secret()).ok());
-            let Some(partial) = partial else {
+            let given = Contribution::open(recipient.unwrap_or(&question.recipient), &binding, &part.sealed).ok();
+            let accuse =
+                |given: &Contribution| given.accuse(&binding, shown.keyring, label.purpose.clone(), &shown.capsule);
+            let partial = given.as_ref().and_then(|given| Partial::from_bytes(given.partial()).ok());
+            let (Some(given), Some(partial)) = (&given, partial) else {
                 // Whoever tries with another key than the agent's learns nothing about anybody.
-                culprits.extend(recipient.is_none().then_some(*custodian));
+                if recipient.is_none() {
+                    found.culprits.push(*custodian);
+                    found.proofs.extend(given.as_ref().and_then(accuse));
+                }
                 continue;
             };
             if parts.len() < most {
-                parts.insert((*custodian, part.committee, part.epoch), (partial, binding));
+                let place = (*custodian, part.committee, part.epoch);
+                parts.insert(place, (partial, binding.bytes(), accuse(given)));
             }
         }
         // Parts of two epochs do not add up: of each committee those of the newest that suffice, or of the current one.
@@ -414,19 +438,28 @@ impl World {
         parts.retain(|(_, committee, epoch), _| {
             chosen.get(usize::from(*committee)).is_some_and(|sharing| sharing.epoch == *epoch)
         });
-        let offers: Vec<_> = parts.values().map(|(partial, binding)| Offer { partial, binding }).collect();
+        let offers: Vec<_> = parts.values().map(|(partial, binding, _)| Offer { partial, binding }).collect();
         let combined = combine(&capsule, &publics, &offers);
         let named = match &combined {
             Ok(opened) => opened.culprits.as_slice(),
             Err(CombineError::NotEnough { culprits, .. } | CombineError::CapsuleUnsound { culprits }) => culprits,
             Err(CombineError::OtherRoots) => &[],
         };
-        culprits.extend(named.iter().filter_map(|culprit| parts.keys().nth(culprit.offer)).map(|(node, ..)| *node));
+        let named: BTreeSet<usize> = named.iter().map(|culprit| culprit.offer).collect();
+        for (offer, ((custodian, ..), (_, _, accusation))) in parts.into_iter().enumerate() {
+            match named.contains(&offer) {
+                true => {
+                    found.culprits.push(custodian);
+                    found.proofs.extend(accusation);
+                }
+                false => found.others.extend(accusation.map(|accusation| (custodian, accusation))),
+            }
+        }
         combined.map(|opened| opened.payload.to_vec()).map_err(|error| error.to_string())
     }
 }
 
-fn binding(question: &Question, shown: &Shown, custodian: &NodeId, part: &SealedPart) -> Vec<u8> {
+fn binding(question: &Question, shown: &Shown, custodian: &NodeId, part: &SealedPart) -> PartialBinding {
     PartialBinding {
         suite: Suite::V1,
         purpose: PartialPurpose::Release,
@@ -440,5 +473,4 @@ fn binding(question: &Question, shown: &Shown, custodian: &NodeId, part: &Sealed
         custodian: *custodian,
         expires: part.expires,
     }
-    .bytes()
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::seen::{Boundary, Seen};
 
 /// What a hundred runs have to exercise at least. A sweep below a floor fails, however few violations it found.
-const FLOORS: [(&str, u64); 22] = [
+const FLOORS: [(&str, u64); 24] = [
     ("revocations", 60),
     ("revocations during a cut", 40),
     ("healed cuts", 100),
@@ -30,6 +30,8 @@ const FLOORS: [(&str, u64); 22] = [
     ("crashes at a share", 25),
     ("crashes at a word on an epoch", 25),
     ("crashes at an erased share", 4),
+    ("accusations", 4),
+    ("false accusations refused", 4),
 ];
 
 /// A floor that was not reached.

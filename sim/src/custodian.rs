@@ -87,7 +87,8 @@ impl World {
             Then::Answer { to, request, verdict } => self.answer(node, &to, request, verdict),
             Then::Contribute { to, request, grant, purpose } => {
                 let Some(view) = self.nodes[node].view().cloned() else { return };
-                match grant.contribute(&recorded, &view, &mut self.nodes[node].rng) {
+                let holder = &mut self.nodes[node];
+                match grant.contribute(&recorded, &view, &holder.identity, &mut holder.rng) {
                     Ok(parts) => {
                         let shares: Vec<(u8, u32)> = parts.iter().map(|part| (part.committee, part.epoch)).collect();
                         let shares = shares.as_slice();

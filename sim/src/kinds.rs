@@ -55,6 +55,7 @@ kinds! { Body, STATEMENTS, statement,
     ReshareRoot by "reshare",
     Sharing by "custodians",
     OpenGeneration by "open_generation, rotate_due",
+    AccuseCustodian by "lessees and agents that were given false partials",
 }
 
 kinds! { SharingAct, SHARING_ACTS, sharing_act,
@@ -78,5 +79,6 @@ kinds! { Input, INPUTS, input,
     Custody by "cores",
     WantLease by "agents",
     Vote by "custodians",
+    Accuse by "agents that were given false partials",
     Tick by "time",
 }

@@ -20,7 +20,7 @@ use keymesh_mesh::custody::message::CustodyMessage;
 use keymesh_mesh::replica::{Channel, Replica};
 use keymesh_mesh::spread::Message;
 use keymesh_mesh::view::Lease;
-use keymesh_wire::body::{Body, GenerationRef, SharingRef};
+use keymesh_wire::body::{Body, CustodianAccusation, GenerationRef, SharingRef};
 use keymesh_wire::ids::{BlobHash, DocumentId, NodeId, RequestId, RootId, StatementId, TenantId};
 use keymesh_wire::sign::Identity;
 use keymesh_wire::statement::Checked;
@@ -30,6 +30,7 @@ use rand_chacha::ChaCha20Rng;
 
 use crate::draw;
 
+mod accusations;
 mod acts;
 mod ceremony;
 mod epochs;
@@ -96,7 +97,7 @@ pub enum Lie {
     HidesRevocations,
     /// Says that it holds statements that are no denials or do not exist.
     FalseWitness,
-    /// Accuses true generations, and attests generations it never opened.
+    /// Accuses true generations, and attests generations it never opened; accuses custodians of partials that hold.
     FalseAccusations,
     /// Keeps the secrets of its leases for good and uses them when they ended.
     KeepsLeases,
@@ -233,6 +234,9 @@ pub(crate) struct Liar {
     said: usize,
     asked: BTreeMap<RequestId, partials::Asked>,
     given: Vec<keymesh_mesh::custody::message::SealedPart>,
+    solicited: BTreeMap<RequestId, accusations::Solicited>,
+    /// Accusations of custodians by what they really signed.
+    collected: Vec<CustodianAccusation>,
     decoys: BTreeMap<(RootId, u8, u32), Vec<u8>>,
     sessions: BTreeMap<(RootId, u8, u32), [u8; 32]>,
     repairs: BTreeMap<RequestId, repair::Helped>,
@@ -258,6 +262,8 @@ impl Liar {
             said: 0,
             asked: BTreeMap::new(),
             given: Vec::new(),
+            solicited: BTreeMap::new(),
+            collected: Vec::new(),
             decoys: BTreeMap::new(),
             sessions: BTreeMap::new(),
             repairs: BTreeMap::new(),
@@ -375,11 +381,15 @@ impl Liar {
     }
 
     /// Whether its core gets to know of a frame.
-    pub(crate) fn inbound(&mut self, channel: Channel, frame: &[u8]) -> bool {
+    pub(crate) fn inbound(&mut self, from: NodeId, channel: Channel, frame: &[u8]) -> bool {
         self.remember(channel, frame);
         match channel {
             Channel::Spread => !self.does(Lie::HidesRevocations) || !self.spots_denials(frame),
             Channel::Custody => match CustodyMessage::from_frame(frame) {
+                Ok(CustodyMessage::Answer(answer)) if self.solicited.contains_key(&answer.request) => {
+                    self.collect(&from, &answer);
+                    false
+                }
                 Ok(message) => self.hears_custody(&message),
                 Err(_) => true,
             },

@@ -73,6 +73,7 @@ fn a_custodian_that_took_a_denial_in_meanwhile_contributes_to_nothing_it_decided
     let (tenant, at) = (scene.ground.tenant, scene.ground.world.at());
     let now = scene.ground.world.node(0).now(at);
     let question = scene.agent.asks(tenant, scene.seal, at, &mut scene.ground.world.rng);
+    let custodian = scene.ground.world.node(0).identity.clone();
     let lessee = scene.ground.world.node(1).identity.clone();
     let asked = LeaseRequest {
         suite: Suite::V1,
@@ -94,13 +95,13 @@ fn a_custodian_that_took_a_denial_in_meanwhile_contributes_to_nothing_it_decided
     };
     let (quorum, lease) = grants(&scene);
     let view = scene.view();
-    assert!(quorum.contribute(&recorded, &view, &mut scene.ground.world.rng).is_ok());
-    assert!(lease.contribute(&recorded, &view, &mut scene.ground.world.rng).is_ok());
+    assert!(quorum.contribute(&recorded, &view, &custodian, &mut scene.ground.world.rng).is_ok());
+    assert!(lease.contribute(&recorded, &view, &custodian, &mut scene.ground.world.rng).is_ok());
     let (quorum, lease) = grants(&scene);
     scene.ground.revoke(0, &scene.agent);
     let view = scene.view();
-    let refused = quorum.contribute(&recorded, &view, &mut scene.ground.world.rng).expect_err("a refusal");
+    let refused = quorum.contribute(&recorded, &view, &custodian, &mut scene.ground.world.rng).expect_err("a refusal");
     assert_eq!(refused.code, RefusalCode::Refused);
-    let refused = lease.contribute(&recorded, &view, &mut scene.ground.world.rng).expect_err("a refusal");
+    let refused = lease.contribute(&recorded, &view, &custodian, &mut scene.ground.world.rng).expect_err("a refusal");
     assert_eq!(refused.code, RefusalCode::DenialsDiffer);
 }

@@ -4,6 +4,7 @@ use keymesh_sim::agents::{Agent, Instance};
 use keymesh_sim::ground::{Ground, is_live};
 use keymesh_sim::liar::{Lie, people};
 use keymesh_sim::world::{Denied, Plan};
+use keymesh_wire::body::Body;
 use keymesh_wire::ids::{KeyId, NodeId};
 use keymesh_wire::time::Millis;
 use rand_chacha::ChaCha20Rng;
@@ -36,6 +37,12 @@ impl Scene {
         let mut scene = Self::new(seed);
         scene.ground.world.corrupt(LIAR, lies.to_vec());
         scene
+    }
+
+    /// Whom each honest node holds for a liar.
+    fn accused(&self) -> Vec<Vec<NodeId>> {
+        let of = |node| self.ground.world.tenant(node, self.ground.tenant).expect("held").accused();
+        (0..LIAR).map(|node| of(node).into_iter().collect()).collect()
     }
 
     fn liar(&self) -> NodeId {
@@ -192,7 +199,10 @@ fn bad_partials(seed: u64, lie: Lie) -> (bool, bool) {
     let (mut lease, mut blind) = (false, false);
     for _ in 0..5 {
         scene.ground.world.run(5_000);
-        lease |= matches!(scene.release(2), Err(Denied::NoLease)) && scene.is_named("a partial that does not hold");
+        let named = |scene: &Scene| {
+            scene.is_named("a partial that does not hold") || scene.is_named("nothing usable as a partial")
+        };
+        lease |= matches!(scene.release(2), Err(Denied::NoLease)) && named(&scene);
         let (opened, culprits) = scene.question(2);
         assert!(opened.as_deref().is_err() || lie == Lie::OtherEpochs, "{lie:?}");
         assert!(culprits.iter().all(|culprit| *culprit == scene.liar()), "{lie:?}: {culprits:?}");
@@ -202,6 +212,9 @@ fn bad_partials(seed: u64, lie: Lie) -> (bool, bool) {
     scene.ground.world.run(5_000);
     scene.serves();
     scene.is_sound();
+    if matches!(lie, Lie::FalsePartials | Lie::ForeignPartials | Lie::BorrowsIndexes) {
+        assert_eq!(scene.accused(), vec![vec![scene.liar()]; 4], "{lie:?}: what it signed is shown to everybody");
+    }
     (lease, blind)
 }
 
@@ -242,6 +255,25 @@ fn with_two_liars_that_give_false_partials_three_honest_custodians_still_serve()
 fn revocations_that_one_node_hides_or_falsely_witnesses_are_effective_through_the_honest() {
     survives(17, &[Lie::HidesRevocations]);
     survives(18, &[Lie::FalseWitness, Lie::FalseAccusations]);
+}
+
+#[test]
+fn a_liar_that_accuses_custodians_by_partials_that_hold_is_believed_by_nobody() {
+    let mut scene = Scene::lying(25, &[Lie::FalseAccusations]);
+    for node in 0..3 {
+        assert!(scene.release(node).is_ok());
+        scene.ground.world.run(20_000);
+    }
+    assert!(scene.ground.settle());
+    let document = scene.ground.tenant.into();
+    let replica = scene.ground.world.node(0).replica().expect("it runs");
+    let held = replica.document(&document).expect("held");
+    let accusing = |body: &Body| matches!(body, Body::AccuseCustodian(_));
+    let said: Vec<_> = held.graph().entries().iter().filter(|it| it.statement.body().is_some_and(accusing)).collect();
+    assert!(!said.is_empty(), "it has accused somebody");
+    assert!(said.iter().all(|entry| held.is_invalid(&entry.statement.id())));
+    assert_eq!(scene.accused(), vec![Vec::new(); 4]);
+    scene.is_sound();
 }
 
 /// Within the stated blast radius: a lessee in an attacker's hands reads what it leased, until the generation is replaced.

@@ -237,6 +237,16 @@ impl<C: Suite> KeyShare<C> {
         Self::new(index, secret, codec::point::<C>("group key", &raw.group)?)
     }
 
+    /// A testing aid: what a member that lies uses, a share of another secret in its own place. Nobody learns anything by it
+    /// that the member could not tell.
+    ///
+    /// # Errors
+    /// When the secret is one less than nothing.
+    pub fn danger_altered(&self) -> Result<Self, DecodeError> {
+        let one = <<C::Group as frost_core::Group>::Field as frost_core::Field>::one();
+        Self::new(self.index, SecretScalar::new(*self.secret.expose() + one), self.group)
+    }
+
     pub(crate) fn secret(&self) -> &SecretScalar<C> {
         &self.secret
     }

@@ -3,17 +3,18 @@
 //! A lease runs from the moment of the request on the boot clock, so that time spent asking shortens it, and no longer
 //! than that on the wall clock, which goes on when the machine is frozen and its boot clock is not. It is kept alive
 //! while it is used: past half of its time a used lease is asked for again; an unused one ends and its secret with it
-//! (I10). The lessee checks that the secret it opened belongs to the published public half; if not, it says so publicly.
+//! (I10). The lessee checks that the secret it opened belongs to the published public half; if not, it says so publicly,
+//! and likewise of a custodian whose partial does not hold, with the proof ([`super::accusation`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 
 use keymesh_custody::{CombineError, Offer, Partial, Ristretto, RootPublic, VerifiedCapsule, combine};
-use keymesh_wire::body::{CustodyClass, Generation, GenerationRef};
+use keymesh_wire::body::{Contribution, CustodianAccusation, CustodyClass, Generation, GenerationRef};
 use keymesh_wire::envelope::Verified;
 use keymesh_wire::ids::{BlobHash, NodeId, RequestId, RootId, TenantId};
 use keymesh_wire::label::{PartialBinding, PartialPurpose};
-use keymesh_wire::sealing::{self, SealingSecret};
+use keymesh_wire::sealing::SealingSecret;
 use keymesh_wire::secret::Secret32;
 use keymesh_wire::sign::Identity;
 use keymesh_wire::suite::Suite;
@@ -31,6 +32,24 @@ pub const ASK_TIMEOUT: Millis = Millis(800);
 /// Whose part of what: committee, epoch, custodian.
 type Place = (u8, u32, NodeId);
 
+/// What one custodian gave.
+#[derive(Debug)]
+struct Part {
+    partial: Partial<Ristretto>,
+    given: Contribution,
+    binding: PartialBinding,
+    bound: Vec<u8>,
+}
+
+/// A custodian whose partial does not hold.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Culprit {
+    /// The custodian.
+    pub custodian: NodeId,
+    /// What convinces everybody else; nothing if it did not sign.
+    pub proof: Option<Box<CustodianAccusation>>,
+}
+
 /// A request under way.
 #[derive(Debug)]
 pub struct Asking {
@@ -45,7 +64,7 @@ pub struct Asking {
     capsule: VerifiedCapsule<Ristretto>,
     capsule_hash: BlobHash,
     sharings: Vec<Vec<Sharing>>,
-    parts: BTreeMap<Place, (Partial<Ristretto>, Vec<u8>)>,
+    parts: BTreeMap<Place, Part>,
     refused: BTreeSet<NodeId>,
     culprits: BTreeSet<(u8, NodeId)>,
 }
@@ -54,9 +73,9 @@ pub struct Asking {
 #[derive(Debug)]
 pub enum Progress {
     /// More answers are needed. Custodians listed gave partials that do not hold, and are not heard again.
-    Waiting(Vec<NodeId>),
+    Waiting(Vec<Culprit>),
     /// The lease is open. Custodians listed last gave partials that do not hold.
-    Opened(Lease, Vec<NodeId>),
+    Opened(Lease, Vec<Culprit>),
     /// So many custodians said no that a committee cannot reach its threshold.
     Refused,
     /// The secret does not belong to the published public half.
@@ -169,15 +188,17 @@ impl Asking {
             epoch: part.epoch,
             custodian: from,
             expires: part.expires,
-        }
-        .bytes();
-        let opened = sealing::open_with(&self.secret, &binding, &[], &part.sealed).ok();
-        let partial = opened.and_then(|opened| Partial::<Ristretto>::from_bytes(opened.expose_secret()).ok());
-        let Some(partial) = partial else {
-            self.culprits.insert(culprit);
-            return Progress::Waiting(vec![from]);
         };
-        self.parts.insert((part.committee, part.epoch, from), (partial, binding));
+        let Ok(given) = Contribution::open(&self.secret, &binding, &part.sealed) else {
+            self.culprits.insert(culprit);
+            return Progress::Waiting(vec![Culprit { custodian: from, proof: None }]);
+        };
+        let Ok(partial) = Partial::<Ristretto>::from_bytes(given.partial()) else {
+            self.culprits.insert(culprit);
+            return Progress::Waiting(vec![Culprit { custodian: from, proof: self.proof(&given, &binding) }]);
+        };
+        let bound = binding.bytes();
+        self.parts.insert((part.committee, part.epoch, from), Part { partial, given, binding, bound });
         self.try_open()
     }
 
@@ -190,6 +211,16 @@ impl Asking {
         };
         let short = self.sharings.iter().any(|committee| committee.iter().all(is_short));
         if short { Progress::Refused } else { Progress::Waiting(Vec::new()) }
+    }
+
+    fn culprit(&self, place: &Place) -> Culprit {
+        let part = self.parts.get(place);
+        Culprit { custodian: place.2, proof: part.and_then(|part| self.proof(&part.given, &part.binding)) }
+    }
+
+    fn proof(&self, given: &Contribution, binding: &PartialBinding) -> Option<Box<CustodianAccusation>> {
+        let capsule = self.capsule.capsule().to_bytes();
+        given.accuse(binding, self.wanted.keyring, generation_purpose(&self.generation), &capsule).map(Box::new)
     }
 
     fn try_open(&mut self) -> Progress {
@@ -206,20 +237,21 @@ impl Asking {
         let used = || self.parts.iter().filter(|(place, _)| counts(place));
         let places: Vec<(u8, u32, NodeId)> = used().map(|(place, _)| *place).collect();
         let offers: Vec<_> =
-            used().map(|(_, (partial, binding))| Offer { partial, binding: binding.as_slice() }).collect();
+            used().map(|(_, part)| Offer { partial: &part.partial, binding: part.bound.as_slice() }).collect();
         let opened = match combine(&self.capsule, &publics, &offers) {
             Ok(opened) => opened,
             // Named now: once there are enough others, those may suffice without another look at the false ones.
             Err(CombineError::NotEnough { culprits, .. }) => {
                 let named: Vec<_> = culprits.iter().filter_map(|culprit| places.get(culprit.offer).copied()).collect();
+                let culprits = named.iter().map(|place| self.culprit(place)).collect();
                 self.parts.retain(|place, _| !named.contains(place));
                 self.culprits.extend(named.iter().map(|(committee, _, node)| (*committee, *node)));
-                return Progress::Waiting(named.into_iter().map(|(.., node)| node).collect());
+                return Progress::Waiting(culprits);
             }
             Err(CombineError::CapsuleUnsound { .. } | CombineError::OtherRoots) => return Progress::Unsound,
         };
-        let node_of = |offer: usize| places.get(offer).map(|(.., node)| *node);
-        let culprits: Vec<NodeId> = opened.culprits.iter().filter_map(|culprit| node_of(culprit.offer)).collect();
+        let named = opened.culprits.iter().filter_map(|culprit| places.get(culprit.offer));
+        let culprits: Vec<Culprit> = named.map(|place| self.culprit(place)).collect();
         let Ok(bytes) = <&[u8; 32]>::try_from(opened.payload.as_slice()) else { return Progress::FalseGeneration };
         let secret = SealingSecret::from_secret(Secret32::build(|out| out.copy_from_slice(bytes)));
         if *secret.public().as_bytes() != self.generation.public {
@@ -230,7 +262,11 @@ impl Asking {
             secret,
             expires: self.asked.boot.plus(self.lease),
             until: self.asked.wall.plus(self.lease),
-            custodians: places.iter().map(|(.., node)| *node).filter(|node| !culprits.contains(node)).collect(),
+            custodians: places
+                .iter()
+                .map(|(.., node)| *node)
+                .filter(|node| !culprits.iter().any(|culprit| culprit.custodian == *node))
+                .collect(),
             used: AtomicBool::new(true),
         };
         Progress::Opened(lease, culprits)

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use keymesh_custody::{Capsule, Ristretto, VerifiedCapsule, open_partial};
 use keymesh_wire::audit::{AuditKind, AuditRecord, Outcome};
-use keymesh_wire::body::{CustodyClass, Generation};
+use keymesh_wire::body::{Contribution, CustodyClass, Generation};
 use keymesh_wire::envelope::Verified;
 use keymesh_wire::ids::{BlobHash, KeyringId, NodeId, RequestId, RootId, TenantId};
 use keymesh_wire::label::{CapsuleLabel, CapsulePurpose, PartialBinding, PartialPurpose};
 use keymesh_wire::limits;
 use keymesh_wire::request::QuorumRequest;
-use keymesh_wire::sealing::{self, SealingPublic};
+use keymesh_wire::sealing::SealingPublic;
+use keymesh_wire::sign::Identity;
 use keymesh_wire::suite::Suite;
 use keymesh_wire::time::{Millis, Now, Wall};
 use rand_core::CryptoRng;
@@ -79,11 +80,24 @@ fn check_lessee(view: &View, tenant: &TenantView, lessee: &NodeId, denials: &[u8
 }
 
 impl PartialGrant {
-    /// Makes the contributions, now that the record is durable, if the current `view` still permits them.
+    /// A testing aid: the same contributions as a custodian makes that lies, of other shares than its own.
+    #[must_use]
+    pub fn danger_altered(mut self) -> Self {
+        for (_, held) in &mut self.shares {
+            if let Ok(share) = held.share.danger_altered() {
+                *held = Arc::new(HeldShare { share, epoch: held.epoch });
+            }
+        }
+        self
+    }
+
+    /// Makes the contributions, now that the record is durable, if the current `view` still permits them. They carry the
+    /// signature of `identity`, which is this node's: what does not hold can be held against it.
     pub fn contribute(
         self,
         recorded: &Recorded,
         view: &View,
+        identity: &Identity,
         rng: &mut impl CryptoRng,
     ) -> Result<Vec<SealedPart>, Refusal> {
         if view.fenced.contains(&self.tenant) {
@@ -104,15 +118,14 @@ impl PartialGrant {
                 epoch: held.epoch,
                 custodian: self.me,
                 expires: self.expires,
-            }
-            .bytes();
-            let partial = open_partial(&held.share, &self.capsule, &binding, rng)
+            };
+            let partial = open_partial(&held.share, &self.capsule, &binding.bytes(), rng)
                 .map_err(|error| no(RefusalCode::NotReady, error.to_string()))?;
             parts.push(SealedPart {
                 committee: *committee,
                 epoch: held.epoch,
                 expires: self.expires,
-                sealed: sealing::seal_to(&self.recipient, &binding, &[], &partial.to_bytes(), rng),
+                sealed: Contribution::seal(&self.recipient, &binding, &partial.to_bytes(), identity, rng),
                 audit: recorded.sequence(),
             });
         }

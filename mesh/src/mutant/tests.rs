@@ -4,7 +4,6 @@ mod fold;
 mod nodes;
 mod parts;
 mod releases;
-mod stage;
 
 use super::{Mutant, active, is, with};
 

@@ -90,9 +90,11 @@ impl Replica {
             Some(Body::ProposeRoot(spec)) => lone_provider(spec, &document.tenant()?.nodes),
             Some(_) | None => None,
         });
-        match lone {
-            Some(lone) => format!("{id} proposes no root: {lone}"),
-            None => format!("the author of {id} has no right to it"),
+        let doubt = self.library.all().find_map(|document| document.doubt(id));
+        match (lone, doubt) {
+            (Some(lone), _) => format!("{id} proposes no root: {lone}"),
+            (None, Some(doubt)) => format!("{id} accuses nobody: {doubt}"),
+            (None, None) => format!("the author of {id} has no right to it"),
         }
     }
 
@@ -428,10 +430,10 @@ impl Replica {
             self.complain(from, what, now.boot, step);
         }
         match progress {
-            Progress::Waiting(culprits) => step.effects.extend(culprits.iter().map(false_partial)),
+            Progress::Waiting(culprits) => self.name_culprits(place.0, culprits, now, rng, step),
             Progress::Opened(lease, culprits) => {
                 self.asking.remove(&answer.request);
-                step.effects.extend(culprits.iter().map(false_partial));
+                self.name_culprits(place.0, culprits, now, rng, step);
                 self.lease_opened(answer.request, place, lease, now, rng, step);
             }
             Progress::Refused => {
@@ -482,8 +484,4 @@ impl Replica {
 
 fn write_of(statement: &Checked) -> Write {
     Write::Statement { document: statement.document(), id: statement.id(), bytes: statement.bytes().to_vec() }
-}
-
-fn false_partial(culprit: &NodeId) -> Effect {
-    Effect::Warn(format!("{culprit} gave a partial that does not hold"))
 }

@@ -7,6 +7,7 @@
 //!
 //! Releases do not come through here: workers decide on the published [`View`] (see [`crate::release`]).
 
+mod accuse;
 mod epochs;
 mod fence;
 mod intake;
@@ -280,6 +281,12 @@ impl Replica {
             }
             Input::Vote { tenant, vote, reply } => {
                 let result = self.vote(tenant, *vote, now, rng, &mut step);
+                self.settle(now, rng, &mut step);
+                step.effects.push(Effect::Reply { to: reply, result });
+                return step;
+            }
+            Input::Accuse { tenant, accusation, reply } => {
+                let result = self.accuse(tenant, *accusation, now, rng, &mut step);
                 self.settle(now, rng, &mut step);
                 step.effects.push(Effect::Reply { to: reply, result });
                 return step;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use keymesh_wire::api::Submitted;
 use keymesh_wire::audit::AuditRecord;
-use keymesh_wire::body::{EnrolmentVote, GenerationRef, NodeCard};
+use keymesh_wire::body::{CustodianAccusation, EnrolmentVote, GenerationRef, NodeCard};
 use keymesh_wire::error::WireError;
 use keymesh_wire::ids::{BlobHash, DocumentId, NodeId, StatementId, TenantId};
 use keymesh_wire::secret::SecretBytes;
@@ -62,6 +62,15 @@ pub enum Input {
         tenant: TenantId,
         /// The vote.
         vote: Box<EnrolmentVote>,
+        /// For the answer.
+        reply: ReplyTo,
+    },
+    /// An agent, or whoever else holds a proof, accuses a custodian.
+    Accuse {
+        /// The tenant.
+        tenant: TenantId,
+        /// The proof.
+        accusation: Box<CustodianAccusation>,
         /// For the answer.
         reply: ReplyTo,
     },
@@ -177,10 +186,6 @@ pub struct Held(Vec<Effect>);
 impl Held {
     pub(super) fn push(&mut self, effect: Effect) {
         self.0.push(effect);
-    }
-
-    pub(super) fn extend(&mut self, effects: impl Iterator<Item = Effect>) {
-        self.0.extend(effects);
     }
 
     /// Puts an effect before all others of its step.

@@ -92,7 +92,8 @@ pub fn guard(body: &Body) -> Guard {
         | Body::Witness(_)
         | Body::Rename(_)
         | Body::RefreshShares(_)
-        | Body::Sharing(_) => Guard::Single,
+        | Body::Sharing(_)
+        | Body::AccuseCustodian(_) => Guard::Single,
     }
 }
 
@@ -727,6 +728,8 @@ impl<'g> Authority<'g> {
             },
             Body::Rename(_) => tenant && self.is_admin(&author, at),
             Body::AttestRoot(_) | Body::VoteEnrolment(_) | Body::Witness(_) => tenant && self.is_custodian(&author, at),
+            // The evidence convinces by itself; that nodes alone bring it keeps the document from being filled.
+            Body::AccuseCustodian(_) => tenant && self.placed(at).contains_key(&author),
             Body::AttestGeneration(_) | Body::AccuseGeneration(_) => {
                 tenant && self.placed(at).get(&author).is_some_and(|placement| placement.lessee)
             }

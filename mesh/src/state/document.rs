@@ -14,6 +14,7 @@ use super::authority::{Authority, Guard, guard};
 use super::graph::{Graph, Insertion};
 use super::mesh::MeshState;
 use super::tenant::{TenantState, Unfit, check_seal};
+use crate::custody::accusation::{Doubt, Judged};
 use crate::materialise::{HumanEdit, Materialised, ViewOp, materialise};
 
 /// A proposal that waits for endorsements.
@@ -59,7 +60,8 @@ pub struct Document {
     state: Arc<DocumentState>,
     digest: [u8; 32],
     above: Option<Level>,
-    invalid: BTreeSet<StatementId>,
+    invalid: BTreeMap<StatementId, Option<Doubt>>,
+    judged: Judged,
     stale: bool,
 }
 
@@ -70,9 +72,10 @@ impl Document {
             return None;
         }
         let graph = Graph::begin(genesis);
-        let Folded { state, above, invalid } = fold(&graph)?;
+        let mut judged = Judged::default();
+        let Folded { state, above, invalid } = fold(&graph, &mut judged)?;
         let digest = digest(&graph, &state);
-        Some(Self { graph, state: Arc::new(state), digest, above, invalid, stale: false })
+        Some(Self { graph, state: Arc::new(state), digest, above, invalid, judged, stale: false })
     }
 
     /// Adds a statement if its parents are here. The state stays as it was until [`Document::refold`].
@@ -87,7 +90,7 @@ impl Document {
         if !std::mem::take(&mut self.stale) {
             return false;
         }
-        if let Some(Folded { state, above, invalid }) = fold(&self.graph) {
+        if let Some(Folded { state, above, invalid }) = fold(&self.graph, &mut self.judged) {
             self.state = Arc::new(state);
             self.above = above;
             self.invalid = invalid;
@@ -138,9 +141,15 @@ impl Document {
         self.above
     }
 
-    /// Whether a statement is held whose author had no right to it, as things stand.
+    /// Whether a statement is held that does not count, as things stand: its author had no right to it, or it accuses
+    /// somebody of what did not happen.
     pub fn is_invalid(&self, id: &StatementId) -> bool {
-        self.invalid.contains(id)
+        self.invalid.contains_key(id)
+    }
+
+    /// Why an accusation that is held does not count.
+    pub fn doubt(&self, id: &StatementId) -> Option<&Doubt> {
+        self.invalid.get(id)?.as_ref()
     }
 
     /// The first of these statements that would seal a version to a generation it may not be sealed to any more, or not
@@ -174,7 +183,7 @@ impl Document {
     /// What an author may do follows from the statement's own past, so whoever is not among them has a right to nothing
     /// that could be added now.
     pub fn somebodies(&self) -> BTreeSet<PrincipalId> {
-        let holding = self.graph.entries().iter().filter(|entry| !self.invalid.contains(&entry.statement.id()));
+        let holding = self.graph.entries().iter().filter(|entry| !self.invalid.contains_key(&entry.statement.id()));
         holding.filter_map(|entry| entry.statement.body()).flat_map(made_somebody).collect()
     }
 
@@ -204,18 +213,23 @@ pub fn made_somebody(body: &Body) -> Vec<PrincipalId> {
 struct Folded {
     state: DocumentState,
     above: Option<Level>,
-    invalid: BTreeSet<StatementId>,
+    invalid: BTreeMap<StatementId, Option<Doubt>>,
 }
 
-fn fold(graph: &Graph) -> Option<Folded> {
+fn fold(graph: &Graph, judged: &mut Judged) -> Option<Folded> {
     let authority = Authority::judge(graph);
+    let mut doubted = BTreeMap::new();
     let state = match graph.entries().first().and_then(|entry| entry.statement.body())? {
         Body::MeshGenesis(genesis) => DocumentState::Mesh(MeshState::fold(graph, &authority, genesis)),
-        Body::TenantGenesis(genesis) => DocumentState::Tenant(TenantState::fold(graph, &authority, genesis)),
+        Body::TenantGenesis(genesis) => {
+            DocumentState::Tenant(TenantState::fold(graph, &authority, genesis, judged, &mut doubted))
+        }
         _ => return None,
     };
     let without_right = graph.entries().iter().enumerate().filter(|(index, _)| !authority.is_valid(*index));
-    let invalid = without_right.map(|(_, entry)| entry.statement.id()).collect();
+    let without_right = without_right.map(|(_, entry)| (entry.statement.id(), None));
+    let doubted = doubted.into_iter().map(|(id, doubt)| (id, Some(doubt)));
+    let invalid = without_right.chain(doubted).collect();
     let above = graph.entries().iter().enumerate().filter_map(|(index, entry)| match entry.statement.content() {
         Content::Above(level) if authority.has_standing(index) => Some(*level),
         Content::Above(_) | Content::Known(_) => None,

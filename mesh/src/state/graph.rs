@@ -319,6 +319,7 @@ fn pivotal(body: &Body) -> bool {
         | Body::Revoke(_)
         | Body::Witness(_)
         | Body::RefreshShares(_)
-        | Body::Sharing(_) => false,
+        | Body::Sharing(_)
+        | Body::AccuseCustodian(_) => false,
     }
 }

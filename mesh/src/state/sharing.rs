@@ -200,14 +200,16 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Follows the certificates from the sharing that key generation made.
+    /// Follows the certificates from the sharing that key generation made, and shows every epoch to `see`.
     pub fn follow(
         all: &BTreeMap<SharingRef, Words<'_>>,
         root: RootId,
         committee: u8,
         spec: &CommitteeSpec,
         public: &[u8],
+        mut see: impl FnMut(u32, &CommitteeSpec, &[u8]),
     ) -> Self {
+        see(0, spec, public);
         let at = |epoch: u32| all.get(&SharingRef { root, committee, epoch });
         let mut chain = Self {
             epoch: 0,
@@ -245,6 +247,7 @@ impl Chain {
             }
             chain.since = words.committed;
             chain.epoch += 1;
+            see(chain.epoch, &chain.spec, &chain.public);
         }
         chain
     }

@@ -9,6 +9,7 @@
 //! - an enrolment is fixed by votes of more than (n+f)/2 custodians, any two such sets sharing an honest one (I9);
 //! - a revocation is effective once n−t+1+f custodians of one required committee witnessed it (I6).
 
+mod accusations;
 mod fold;
 mod generations;
 
@@ -29,6 +30,7 @@ use super::authority::Authority;
 use super::document::{Pending, Quarantined};
 use super::graph::Graph;
 use super::sharing::PastSharing;
+use crate::custody::accusation::Accused;
 use crate::mutant::{self, Mutant};
 
 pub(in crate::state) use generations::check_seal;
@@ -87,6 +89,8 @@ pub struct RootCommittee {
     pub moving: BTreeSet<NodeId>,
     /// Whether two certificates for the next epoch exist. Nobody picks: custody rests until people have looked.
     pub frozen: bool,
+    /// Custodians that were shown to have given false partials, of whichever epoch: the first proof of each and epoch.
+    pub accused: Vec<Accused>,
     /// The attempt that all of them attested: the lowest such.
     pub attempt: Option<u32>,
     /// Who attested so far, in whichever attempt.
@@ -117,6 +121,11 @@ impl RootCommittee {
     /// How many votes fix an enrolment: any two such sets share an honest member.
     pub fn vote_quorum(&self) -> usize {
         vote_quorum(&self.spec)
+    }
+
+    /// Custodians of the current epoch that were shown to have given false partials, in whichever epoch.
+    pub fn accused_members(&self) -> impl Iterator<Item = &Accused> {
+        self.accused.iter().filter(|accused| self.spec.members.contains(&accused.custodian))
     }
 
     /// The sharings of which shares may be in use, the current one last, with their public key packages.

@@ -9,6 +9,7 @@
 //! | `POST /v1/enrol` | [`Enrol`] | [`Enrolled`] |
 //! | `POST /v1/release` | [`Release`] | [`Released`] |
 //! | `POST /v1/quorum-release` | [`QuorumRelease`] | [`QuorumReleased`] |
+//! | `POST /v1/accusations` | [`Accuse`] | [`Accused`] (needs a session of an enrolled agent) |
 //! | `POST /v1/statements` | [`Submit`] | [`Submitted`] |
 //! | `GET /v1/documents/{document}` | | [`DocumentStatements`] (needs a session of a principal with a right to read) |
 //! | `GET /v1/documents/{document}/blobs/{blob}` | | [`Blob`] (likewise) |
@@ -176,6 +177,25 @@ pub struct SealedPartial {
     pub sealed: Vec<u8>,
     /// The custodian's audit record.
     pub audit: AuditRef,
+}
+
+/// An agent was given a partial that does not hold, and shows what its custodian signed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Accuse {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// An encoded [`crate::body::CustodianAccusation`].
+    #[serde(with = "base64")]
+    pub accusation: Vec<u8>,
+}
+
+/// The accusation holds, and everybody gets to know of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Accused {
+    /// Who gave the partial.
+    pub custodian: NodeId,
+    /// The statement that shows it: this one, or one that showed the same before.
+    pub statement: StatementId,
 }
 
 /// Statements to take in, with the ciphertexts they name.

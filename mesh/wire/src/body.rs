@@ -3,6 +3,7 @@
 //! Each kind has a number that is never reused. Kinds below 16 speak about the mesh or about any document, the others
 //! about one tenant. Who may say what, and what wins over what, is the fold's business (`keymesh_mesh::state`).
 
+mod accusation;
 mod check;
 mod sharing;
 
@@ -17,6 +18,7 @@ use crate::ids::{
 use crate::suite::{LEVEL, Level};
 use crate::time::{Millis, Wall};
 
+pub use accusation::{AccusationError, Contribution, CustodianAccusation, PartialClaim};
 pub use check::BodyError;
 pub use sharing::{Reshare, SharingAct, SharingRef, SharingWord, Transcript};
 
@@ -126,6 +128,9 @@ pub enum Body {
     /// Adds a generation to a leased keyring.
     #[n(50)]
     OpenGeneration(#[n(0)] NewGeneration),
+    /// A proof that a custodian gave a partial that does not hold. It acts by its evidence, whoever says it.
+    #[n(51)]
+    AccuseCustodian(#[n(0)] CustodianAccusation),
 }
 
 /// A person who acts by signing.
@@ -745,6 +750,7 @@ impl Body {
             Self::ReshareRoot(_) => "reshare-root",
             Self::Sharing(word) => word.act.kind(),
             Self::OpenGeneration(_) => "open-generation",
+            Self::AccuseCustodian(_) => "accuse-custodian",
         }
     }
 }

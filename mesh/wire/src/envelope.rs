@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::codec::{self, CodecError};
 use crate::ids::PrincipalId;
 use crate::mutant;
-use crate::sign::{self, Identity};
+use crate::sign::{self, Identity, SIGNATURE_BYTES};
 use crate::statement::Statement;
 
 /// What an envelope adds to its payload at most: headers, lengths and the signature.
@@ -102,6 +102,34 @@ impl<T: Signable> Verified<T> {
             return Err(EnvelopeError::Signature { signer, domain: T::DOMAIN });
         }
         Ok(Self { digest: digest::<T>(&encoded), payload, bytes: bytes.to_vec() })
+    }
+
+    /// The envelope of a payload that both sides know, of which only the signature travelled.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::Signature`] when it is not the named signer's.
+    pub fn from_parts(payload: T, signature: &[u8; SIGNATURE_BYTES]) -> Result<Self, EnvelopeError> {
+        let encoded = codec::encode(&payload);
+        let digest = digest::<T>(&encoded);
+        let envelope = CoseSign1Builder::new()
+            .protected(HeaderBuilder::new().algorithm(iana::Algorithm::EdDSA).build())
+            .payload(encoded)
+            .signature(signature.to_vec())
+            .build();
+        let signer = payload.signer();
+        if !sign::verify(&signer, &envelope.tbs_data(T::DOMAIN.as_bytes()), signature) {
+            return Err(EnvelopeError::Signature { signer, domain: T::DOMAIN });
+        }
+        Ok(Self { payload, digest, bytes: to_bytes(envelope) })
+    }
+
+    /// The signature alone, for [`Verified::from_parts`].
+    pub fn signature(&self) -> [u8; SIGNATURE_BYTES] {
+        // It is the last member of the envelope's array, and this is the one form in which it is written.
+        match self.bytes.last_chunk() {
+            Some(signature) => *signature,
+            None => unreachable!("an envelope holds a signature"),
+        }
     }
 
     /// SHA-256 over the domain and the exact payload bytes.

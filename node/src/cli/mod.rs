@@ -7,6 +7,7 @@
 //! Leaves to others: what statements mean (`keymesh_mesh`), the connection to a node (`keymesh_agent::client`), and the
 //! node itself.
 
+mod accused;
 mod act;
 mod admin;
 mod agent_config;

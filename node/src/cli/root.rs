@@ -12,6 +12,7 @@ use keymesh_wire::ids::{RootId, StatementId};
 use keymesh_wire::time::Millis;
 use serde_json::{Value, json};
 
+use super::accused;
 use super::act::{Act, merge, short};
 use super::committee::{CommitteeText, DEFAULT_FAULTS};
 use super::connect::{self, Breadth};
@@ -214,7 +215,9 @@ fn show(document: &Document, tenant: &TenantState, names: &Names) -> Output {
                 layout.phrase(),
                 spec.faults
             ));
+            lines.extend(accused::words(committee, tenant, names).into_iter().map(|line| format!("    {line}")));
             committees.push(json!({
+                "accused": accused::facts(committee, names),
                 "members": names.list(&spec.members), "t": spec.threshold, "n": spec.members.len(), "f": spec.faults,
                 "phrase": layout.phrase(), "epoch": committee.epoch, "frozen": committee.frozen, "attested": attested, "missing": missing, "conflict": committee.conflict,
             }));

@@ -16,6 +16,9 @@ const LEAST_PAUSE: Duration = Duration::from_millis(20);
 /// The most, and what they get where nobody knows how far they are.
 const MOST_PAUSE: Duration = Duration::from_millis(200);
 
+/// The distance of somebody who is to be asked after everybody else.
+pub(super) const LAST: Duration = Duration::from_secs(3600);
+
 /// Who is asked when.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plan {
@@ -71,6 +74,16 @@ mod tests {
         let plan = plan([(&members, 2)].into_iter(), ms);
         assert_eq!((plan.first, plan.rest), (nodes([1, 2, 3]), nodes([5, 9])));
         assert_eq!(plan.pause, Duration::from_millis(80));
+    }
+
+    #[test]
+    fn somebody_who_is_to_be_last_is_asked_first_only_where_it_takes_all() {
+        let far = |of: &NodeId| if *of == node(1) { Some(LAST) } else { ms(of) };
+        let members = nodes([1, 2, 3, 9]);
+        let few = plan([(&members, 2)].into_iter(), far);
+        assert_eq!((few.first, few.rest), (nodes([2, 3, 9]), nodes([1])));
+        let all = plan([(&members, 4)].into_iter(), far);
+        assert_eq!((all.first, all.pause), (members, MOST_PAUSE));
     }
 
     #[test]

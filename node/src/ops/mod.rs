@@ -5,6 +5,7 @@
 //! view ([`keymesh_mesh::release`]); this module waits for leases and custodians, and sees to it that nothing leaves before
 //! its audit record is durable (I7).
 
+mod accuse;
 mod enrol;
 mod gather;
 mod hedge;
@@ -24,6 +25,7 @@ use keymesh_mesh::view::{TenantView, View};
 use keymesh_wire::api::Submitted;
 use keymesh_wire::error::{Code, WireError};
 use keymesh_wire::ids::{MeshId, NodeId, TenantId};
+use keymesh_wire::sign::Identity;
 use keymesh_wire::time::{Boot, Millis};
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -64,12 +66,18 @@ pub struct Allowance {
     refusals: Bucket,
     enrolments: Bucket,
     statements: Bucket,
+    accusations: Bucket,
 }
 
 impl Allowance {
     /// Of an ordinary connection.
     pub fn new() -> Self {
-        Self { refusals: Bucket::new(32, 256), enrolments: Bucket::new(2, 30), statements: Bucket::new(500, 4096) }
+        Self {
+            refusals: Bucket::new(32, 256),
+            enrolments: Bucket::new(2, 30),
+            statements: Bucket::new(500, 4096),
+            accusations: Bucket::new(2, 16),
+        }
     }
 }
 
@@ -85,6 +93,7 @@ struct Shared {
     refusals: Bucket,
     enrolments: Bucket,
     statements: Bucket,
+    accusations: Bucket,
 }
 
 /// A running node, as doors and the runtime share it.
@@ -116,6 +125,10 @@ pub struct Node {
     pub custodian: Custodian,
     /// Where it is to end on purpose, if faults are allowed.
     pub crash: Crash,
+    /// Signs what this node contributes as a custodian.
+    pub identity: Arc<Identity>,
+    /// Whether it gives false partials on purpose, if faults are allowed.
+    pub lies: AtomicBool,
     /// Statements that say who is a node.
     pub membership: ArcSwap<Vec<Vec<u8>>>,
     view: ArcSwap<View>,
@@ -133,6 +146,8 @@ pub struct Node {
 pub struct Parts {
     /// This node.
     pub me: NodeId,
+    /// Its keys.
+    pub identity: Arc<Identity>,
     /// Its mesh.
     pub mesh: MeshId,
     /// How far clocks may differ.
@@ -168,6 +183,8 @@ impl Node {
             gatherings: Gatherings::default(),
             custodian: parts.custodian,
             crash: Crash::default(),
+            identity: parts.identity,
+            lies: AtomicBool::new(false),
             membership: ArcSwap::default(),
             view: ArcSwap::new(parts.view),
             published: watch::Sender::new(0),
@@ -179,6 +196,8 @@ impl Node {
                 enrolments: Bucket::new(50, 500),
                 // Each is a signature to check on the core's one thread, whoever signed it.
                 statements: Bucket::new(2000, 16_384),
+                // Each is several curve multiplications, whoever brings it.
+                accusations: Bucket::new(20, 200),
             },
             audit_reader: Semaphore::new(1),
         }

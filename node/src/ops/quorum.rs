@@ -159,7 +159,11 @@ impl Node {
         let started = Instant::now();
         let deadline = started + PATIENCE;
         let sharings = committees.iter().flat_map(|committee| &committee.sharings);
+        // What a custodian gives that lied before would have to be done without anyhow, most likely.
+        let tenant = view.tenant(&request.tenant);
+        let is_accused = |member: &NodeId| tenant.is_some_and(|tenant| tenant.tenant().is_accused(member));
         let distance = |member: &NodeId| match *member == me {
+            _ if is_accused(member) => Some(hedge::LAST),
             true => Some(Duration::ZERO),
             false => self.transport.round_trip(member),
         };

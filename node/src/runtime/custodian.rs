@@ -247,7 +247,8 @@ pub async fn contribute<T: Signable>(
     let Ok(recorded) = node.audit.record(&record).await else {
         return vec![Verdict::No(no(RefusalCode::NotReady, "the audit log takes no records"))];
     };
-    match grant.contribute(&recorded, &node.view(), &mut super::randomness()) {
+    let grant = if node.lies.load(Ordering::Relaxed) { grant.danger_altered() } else { grant };
+    match grant.contribute(&recorded, &node.view(), &node.identity, &mut super::randomness()) {
         Ok(made) => parts.insert(made.into_iter().map(Verdict::Partial).collect()).clone(),
         Err(refusal) => {
             let refused = AuditRecord { outcome: Outcome::Refused, reason: Some(refusal.reason.clone()), ..record };

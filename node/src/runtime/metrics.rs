@@ -56,6 +56,10 @@ pub struct Metrics {
     pub quorum_releases: AtomicU64,
     /// Requests for a key refused.
     pub refusals: AtomicU64,
+    /// Accusations of custodians by agents that hold.
+    pub accusations: AtomicU64,
+    /// Accusations by agents that do not.
+    pub accusations_refused: AtomicU64,
     /// Requests turned away because there were too many.
     pub throttled: AtomicU64,
     /// From request to answer of releases that succeeded.
@@ -114,6 +118,9 @@ impl Metrics {
         one("keymesh_releases_total", "counter", "Keys of leased keyrings released.", read(&self.releases));
         one("keymesh_quorum_releases_total", "counter", "Blind releases carried.", read(&self.quorum_releases));
         one("keymesh_refusals_total", "counter", "Requests for a key refused.", read(&self.refusals));
+        one("keymesh_accusations_total", "counter", "Proofs of false partials taken.", read(&self.accusations));
+        let refused = read(&self.accusations_refused);
+        one("keymesh_accusations_refused_total", "counter", "Accusations that do not hold.", refused);
         one("keymesh_throttled_total", "counter", "Requests turned away: too many.", read(&self.throttled));
         one("keymesh_audit_appends_total", "counter", "Audit records made durable.", read(&self.audit_appends));
         one("keymesh_audit_syncs_total", "counter", "Waits of the audit log for the device.", gauges.audit_syncs);

@@ -170,6 +170,7 @@ impl Running {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let node = Arc::new(Node::new(Parts {
             me,
+            identity: identity.clone(),
             mesh: config.mesh,
             clock_tolerance: config.clock_max_difference,
             metrics,

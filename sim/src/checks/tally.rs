@@ -14,6 +14,10 @@ pub(super) fn count(look: &mut Look<'_>, statement: &Checked) {
     let Some(place) = story.place(&statement.id()) else { return };
     let (pairs, beside, after) =
         (concurrent_pairs(story, place), acts_beside(story, place), is_after_denial(story, place));
+    if let Some(Body::AccuseCustodian(_)) = statement.body() {
+        let honest = look.model.place(&statement.author()).is_some_and(|place| look.is_honest(place));
+        look.coverage.count(if honest { "accusations" } else { "accusations by liars" });
+    }
     (0..pairs).for_each(|_| look.coverage.count("concurrent grants and revocations"));
     (0..beside).for_each(|_| look.coverage.count("acts beside a removal of their author"));
     if after {

@@ -61,7 +61,12 @@ impl Liar {
                 let seen: Vec<StatementId> = seen.collect();
                 ((!seen.is_empty()).then_some(Body::Witness(seen)), Dated::AfterGenesis)
             }
-            (Lie::FalseAccusations, Some(tenant)) => (self.false_word(tenant), Dated::Now),
+            (Lie::FalseAccusations, Some(tenant)) => {
+                if draw::chance(&mut self.rng, 400) {
+                    return self.solicit(around, tenant, frames);
+                }
+                (self.false_word(tenant), Dated::Now)
+            }
             (Lie::FalseTranscripts, Some(tenant)) => return self.false_outcomes(around, document, tenant, frames),
             (lie, Some(_)) if Lie::IN_EPOCHS.contains(&lie) => {
                 for body in self.false_word_on_epoch(around, lie, document) {
@@ -166,6 +171,10 @@ impl Liar {
     }
 
     fn false_word(&mut self, tenant: &TenantState) -> Option<Body> {
+        if !self.collected.is_empty() && draw::chance(&mut self.rng, 600) {
+            let place = draw::place(&mut self.rng, self.collected.len());
+            return Some(Body::AccuseCustodian(self.collected[place].clone()));
+        }
         let known = tenant.keyrings.values().flat_map(|keyring| &keyring.generations);
         let known: Vec<GenerationRef> = known.map(|generation| generation.id).collect();
         if known.is_empty() {

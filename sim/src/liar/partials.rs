@@ -7,7 +7,7 @@ use keymesh_custody::{KeyShare, Ristretto, VerifiedCapsule, open_partial};
 use keymesh_mesh::custody::message::{Answer, LeaseRequest, Refusal, RefusalCode, SealedPart, Verdict};
 use keymesh_mesh::custody::partial::{generation_purpose, verified_capsule};
 use keymesh_mesh::view::{TenantView, View};
-use keymesh_wire::body::GenerationRef;
+use keymesh_wire::body::{Contribution, GenerationRef};
 use keymesh_wire::codec;
 use keymesh_wire::envelope::Verified;
 use keymesh_wire::ids::{BlobHash, KeyId};
@@ -127,8 +127,8 @@ impl Liar {
             epoch,
             custodian: around.identity.principal(),
             expires: part.expires,
-        }
-        .bytes();
+        };
+        let bound = binding.bytes();
         let held = view.shares.get(&(target.root, part.committee))?;
         let share = &held.iter().find(|held| held.epoch == part.epoch)?.share;
         let garbled = lie == Lie::GarbledPartials;
@@ -136,20 +136,27 @@ impl Liar {
             return Some(SealedPart { sealed: self.random(part.sealed.len() as u64), ..part.clone() });
         }
         let partial = match lie {
-            Lie::FalsePartials => open_partial(&bent(share, None)?, &target.capsule, &binding, &mut self.rng),
+            Lie::FalsePartials => open_partial(&bent(share, None)?, &target.capsule, &bound, &mut self.rng),
             Lie::BorrowsIndexes => {
                 let members = tenant.tenant().roots.get(&target.root)?.committees.first()?.spec.members.len() as u64;
                 let index = draw::between(&mut self.rng, 1, members) as u8;
-                open_partial(&bent(share, Some(index))?, &target.capsule, &binding, &mut self.rng)
+                open_partial(&bent(share, Some(index))?, &target.capsule, &bound, &mut self.rng)
             }
             Lie::ForeignPartials => {
                 let other = another(&view, tenant, &target)?;
-                open_partial(share, &other.capsule, &binding, &mut self.rng)
+                open_partial(share, &other.capsule, &bound, &mut self.rng)
             }
-            _ => open_partial(share, &target.capsule, &binding, &mut self.rng),
+            _ => open_partial(share, &target.capsule, &bound, &mut self.rng),
         };
         let bytes = if garbled { self.random(40) } else { partial.ok()?.to_bytes().to_vec() };
-        let sealed = sealing::seal_to(&recipient, &binding, &[], &bytes, &mut self.rng);
+        // What it signs can be held against it, by whoever it was for; what it does not, by nobody.
+        let sealed = match draw::chance(&mut self.rng, 700) {
+            true => Contribution::seal(&recipient, &binding, &bytes, around.identity, &mut self.rng),
+            false => {
+                let unsigned = [self.random(64), bytes].concat();
+                sealing::seal_to(&recipient, &bound, &[], &unsigned, &mut self.rng)
+            }
+        };
         Some(SealedPart { epoch, sealed, ..part.clone() })
     }
 }

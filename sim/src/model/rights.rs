@@ -560,6 +560,7 @@ impl<'s> Rights<'s> {
             Body::SetKeyState(change) if needs(body) == Needs::One => tenant && runs_keyring(&change.keyring),
             Body::SetKeyState(_) => tenant && self.is_admin(from, &who),
             Body::AttestRoot(_) | Body::VoteEnrolment(_) | Body::Witness(_) => tenant && self.is_custodian(from, &who),
+            Body::AccuseCustodian(_) => tenant && self.placed(from).contains_key(&who),
             Body::AttestGeneration(_) | Body::AccuseGeneration(_) => {
                 self.placed(from).get(&who).is_some_and(|placement| placement.lessee)
             }

@@ -2,11 +2,13 @@
 
 use keymesh_mesh::custody::message::Verdict;
 use keymesh_mesh::view::releasable;
-use keymesh_wire::body::SharingRef;
+use keymesh_wire::body::{CustodianAccusation, SharingRef};
 use keymesh_wire::error::{Code, WireError};
 use keymesh_wire::ids::{KeyId, NodeId};
 
 use super::{Run, Then, Waiting, What};
+use crate::agents::Found;
+use crate::draw;
 use crate::world::{Denied, Outcome};
 
 /// How long custodians have for a blind release, in virtual milliseconds.
@@ -47,7 +49,8 @@ impl Run {
         let handle = waiting.handle;
         match waiting.what {
             What::Blind { tenant, key, node, question, versions, epochs } => {
-                let opened = self.world.open(node, &question, None, handle, usize::MAX);
+                let (opened, found) = self.world.found(node, &question, handle);
+                self.tell_on(tenant, node, found);
                 if let Err(why) = &opened
                     && versions > 0
                     && self.everybody_shows(node, tenant, &key, versions, &epochs)
@@ -62,6 +65,11 @@ impl Run {
             What::Enrolment => {
                 self.world.forget(handle);
             }
+            What::Accusation { tenant, node, custodian, holds } => {
+                if let Some(Outcome::Submitted(result)) = self.world.forget(handle) {
+                    self.accused(tenant, node, custodian, holds, result.map(|_| ()));
+                }
+            }
             What::Said { kind, node, then } => {
                 if let Some(Outcome::Submitted(result)) = self.world.forget(handle) {
                     self.said(kind, node, result.map(|_| ()), then);
@@ -72,6 +80,53 @@ impl Run {
                     self.released(tenant, key, node, result.map(|data| data.expose_secret().to_vec()));
                 }
             }
+        }
+    }
+
+    /// The agent hands in what it can prove, and now and then what it cannot.
+    fn tell_on(&mut self, tenant: usize, node: usize, found: Found) {
+        let id = self.tenants[tenant].id;
+        let of = |accusation: &CustodianAccusation| accusation.claim().ok().map(|claim| claim.binding.custodian);
+        for proof in found.proofs {
+            let Some(custodian) = of(&proof) else { continue };
+            self.world.did(|| format!("custodian {custodian} is accused at n{}", node + 1));
+            let handle = self.world.accuse(node, id, proof);
+            let since = self.world.at();
+            self.waiting.push(Waiting {
+                handle,
+                since,
+                what: What::Accusation { tenant, node, custodian, holds: true },
+            });
+        }
+        let honest = |(id, _): &(NodeId, CustodianAccusation)| {
+            self.world.place(id).is_some_and(|place| !self.scenario.liars.contains(&place))
+        };
+        let Some((custodian, accusation)) = found.others.into_iter().find(honest) else { return };
+        if draw::chance(&mut self.world.rng, 200) {
+            self.world.did(|| format!("honest custodian {custodian} is accused at n{}", node + 1));
+            let handle = self.world.accuse(node, id, accusation);
+            let since = self.world.at();
+            self.waiting.push(Waiting {
+                handle,
+                since,
+                what: What::Accusation { tenant, node, custodian, holds: false },
+            });
+        }
+    }
+
+    fn accused(&mut self, tenant: usize, node: usize, who: NodeId, holds: bool, result: Result<(), WireError>) {
+        let state = self.world.tenant(node, self.tenants[tenant].id);
+        let shown = state.is_none_or(|state| state.is_accused(&who));
+        let n = node + 1;
+        match (holds, result) {
+            (true, Ok(())) if shown => self.count("accusations by agents"),
+            (true, Ok(())) => self.world.violation(format!("I2: n{n} takes the proof against {who} and shows nothing")),
+            (true, Err(error)) if matches!(error.code, Code::StatementInvalid | Code::Malformed | Code::Internal) => {
+                self.world.violation(format!("I2: n{n} does not take the proof against {who}: {error}"));
+            }
+            (true, Err(_)) => self.count("accusations not taken for now"),
+            (false, Ok(())) => self.world.violation(format!("I2: n{n} believes a false accusation of {who}")),
+            (false, Err(_)) => self.count("false accusations refused"),
         }
     }
 

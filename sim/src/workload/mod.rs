@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use keymesh_mesh::state::TenantState;
 use keymesh_wire::envelope::Verified;
-use keymesh_wire::ids::{DocumentId, KeyId, KeyringId, MeshId, NamespaceId, RootId, StatementId, TenantId};
+use keymesh_wire::ids::{DocumentId, KeyId, KeyringId, MeshId, NamespaceId, NodeId, RootId, StatementId, TenantId};
 use keymesh_wire::statement::Checked;
 use keymesh_wire::ticket::Ticket;
 use rand_chacha::ChaCha20Rng;
@@ -106,6 +106,8 @@ pub(crate) enum What {
     Blind { tenant: usize, key: KeyId, node: usize, question: Question, versions: usize, epochs: Vec<u32> },
     /// An enrolment.
     Enrolment,
+    /// A custodian is accused before a node, of what it did or of what it did not.
+    Accusation { tenant: usize, node: usize, custodian: NodeId, holds: bool },
 }
 
 /// What people remember once something they said was taken.
@@ -225,7 +227,9 @@ impl Run {
             let mut lies = Lie::draw(&mut rng);
             // Partials are few among all that a node says; somebody has to be false about those, too.
             let partial = [Lie::FalsePartials, Lie::ForeignPartials, Lie::BorrowsIndexes];
-            if draw::chance(&mut rng, 500) {
+            let plans = self.scenario.tenants.iter().flat_map(|tenant| &tenant.committees);
+            let custodian = plans.into_iter().any(|plan| plan.members.contains(&liar));
+            if draw::chance(&mut rng, if custodian { 900 } else { 500 }) {
                 lies.push(partial[draw::place(&mut rng, partial.len())]);
             }
             // Whoever has a part in a root lies in its changes, too, and mostly where others get their shares back.

@@ -69,6 +69,9 @@ impl World {
             }
             wrong.extend(found.into_iter().map(|what| format!("I2: n{} takes {id} otherwise: {what}", node + 1)));
             wrong.extend(self.watch.checks.digest(node, id, &set, document.digest()));
+            let accused = document.tenant().map(TenantState::accused).unwrap_or_default();
+            let honest = accused.iter().filter_map(|id| self.place(id)).filter(|place| !self.is_liar(*place));
+            wrong.extend(honest.map(|place| format!("I2: n{} holds honest n{} for a liar", node + 1, place + 1)));
         }
         self.watch.coverage.count("states compared with the oracle's");
         wrong.into_iter().for_each(|what| self.violation(what));

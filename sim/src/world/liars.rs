@@ -60,8 +60,9 @@ impl World {
 
     /// Whether a node's core gets to know of a frame.
     pub(super) fn hears(&mut self, to: usize, from: usize, channel: Channel, bytes: &[u8]) -> bool {
+        let sender = self.nodes[from].id();
         let liar = self.liars.get_mut(&to).filter(|_| from != to);
-        liar.is_none_or(|liar| liar.inbound(channel, bytes))
+        liar.is_none_or(|liar| liar.inbound(sender, channel, bytes))
     }
 
     /// A liar acts of its own accord.

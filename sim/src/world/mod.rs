@@ -14,7 +14,7 @@ use keymesh_mesh::release::{GrantError, ReleaseRequest};
 use keymesh_mesh::replica::{Channel, Effect, Input, Replica, ReplicaConfig, ReplyTo, Step};
 use keymesh_mesh::state::TenantState;
 use keymesh_wire::api::Submitted;
-use keymesh_wire::body::Body;
+use keymesh_wire::body::{Body, CustodianAccusation};
 use keymesh_wire::error::WireError;
 use keymesh_wire::ids::{DocumentId, KeyId, MeshId, NodeId, StatementId, TenantId};
 use keymesh_wire::secret::{Secret32, SecretBytes};
@@ -478,6 +478,14 @@ impl World {
         let handle = self.handle();
         self.sent.insert(handle.0, (node, document));
         self.feed(node, Input::Submit { statements, blobs: Vec::new(), reply: ReplyTo(handle.0) });
+        handle
+    }
+
+    /// An agent hands a node the proof that a custodian gave it a false partial.
+    pub fn accuse(&mut self, node: usize, tenant: TenantId, accusation: CustodianAccusation) -> Handle {
+        let handle = self.handle();
+        self.sent.insert(handle.0, (node, tenant.into()));
+        self.feed(node, Input::Accuse { tenant, accusation: Box::new(accusation), reply: ReplyTo(handle.0) });
         handle
     }
 

@@ -6,6 +6,7 @@
 
 pub mod custody_changes;
 pub mod custody_kills;
+pub mod lying_custodian;
 pub mod provider_only;
 pub mod restored_backup;
 pub mod stage;
@@ -68,6 +69,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::of::<custody_changes::CustodyChanges>(),
     Scenario::of::<custody_kills::CustodyKills>(),
     Scenario::of::<restored_backup::RestoredBackup>(),
+    Scenario::of::<lying_custodian::LyingCustodian>(),
 ];
 
 /// The scenario of this name.

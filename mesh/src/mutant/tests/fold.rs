@@ -6,6 +6,8 @@ use keymesh_wire::body::{
 
 use super::super::Mutant;
 use super::both;
+use crate::custody::accusation::tests::accuse;
+use crate::custody::stage::Stage;
 use crate::state::graph::Insertion;
 use crate::state::tests::generations::{leased, make_key};
 use crate::state::tests::story::*;
@@ -48,6 +50,15 @@ fn a_generation_that_an_expelled_lessee_could_read_counts_as_good() {
     story.say("ann", &Body::DisplaceNode(who("n1")));
     let key = key_id(&story.document(), &who("ann"), &nonce("disk"));
     assert_eq!(both(Mutant::ExpelledNotDue, || story.tenant_now().due(&key, |_| true).is_some()), (true, false));
+}
+
+#[test]
+fn a_custodian_is_held_for_a_liar_for_a_partial_that_holds() {
+    let mut stage = Stage::new();
+    let honest = accuse(&stage, "n3", &stage.shares[1]);
+    stage.tenant.say("n1", &Body::AccuseCustodian(honest));
+    let accused = || stage.tenant.tenant_now().is_accused(&who("n3"));
+    assert_eq!(both(Mutant::AccusationUnchecked, accused), (false, true));
 }
 
 #[test]

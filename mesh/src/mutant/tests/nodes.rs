@@ -10,7 +10,7 @@ use rand_core::SeedableRng;
 
 use super::super::Mutant;
 use super::both;
-use super::stage::{NOW, Stage};
+use crate::custody::stage::{NOW, Stage};
 use crate::replica::{Effect, Input, ReplyTo, Step, Write};
 use crate::state::tests::story::*;
 

@@ -72,7 +72,7 @@ fn library(tenant: &Story, mesh: &Story) -> Library {
 #[test]
 fn a_tenants_document_goes_to_a_node_that_the_tenant_did_not_place() {
     let mut mesh = Story::mesh(&["op"], 1);
-    mesh.say("op", &Body::AdmitNode(super::stage::card("n9")));
+    mesh.say("op", &Body::AdmitNode(crate::custody::stage::card("n9")));
     let tenant = Story::begin(tenant_genesis_in(mesh.document().into(), &["ann", "bob"], 1));
     let library = library(&tenant, &mesh);
     let shared = || library.shares(&tenant.document(), &who("n9"));

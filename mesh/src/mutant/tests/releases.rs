@@ -13,9 +13,9 @@ use rand_core::SeedableRng;
 
 use super::super::Mutant;
 use super::both;
-use super::stage::{CUSTODIANS, DATA, LEASE, NOW, Stage};
 use crate::custody::message::{Answer, CustodyMessage, LeaseRequest, RefusalCode, Verdict};
 use crate::custody::partial::decide_lease;
+use crate::custody::stage::{CUSTODIANS, DATA, LEASE, NOW, Stage};
 use crate::release::{Decision, Recorded, ReleaseRequest, decide};
 use crate::replica::{Effect, Input, Replica, Step, Write};
 use crate::state::tests::story::*;
@@ -51,7 +51,7 @@ fn lease(stage: &Stage, node: &mut Replica) -> Step {
     for custodian in &CUSTODIANS[..2] {
         let view = stage.node(custodian).view().clone();
         let grant = decide_lease(&view, &asked, NOW).0.expect("given");
-        for part in grant.contribute(&Recorded::durable(1), &view, &mut rng).expect("made") {
+        for part in grant.contribute(&Recorded::durable(1), &view, &identity(custodian), &mut rng).expect("made") {
             let answer = Answer { request: asked.request, verdict: Verdict::Partial(part) };
             let input = Input::Custody { from: who(custodian), message: CustodyMessage::Answer(answer) };
             last = node.step(later(Millis(500)), &mut rng, input);

@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keymesh_wire::body::{Body, EnrolmentVote, KeyState, Named, SharingRef, TenantGenesis, key_id, keyring_id};
-use keymesh_wire::ids::{BlobHash, KeyId, KeyringId, NodeId, RootId};
+use keymesh_wire::ids::{BlobHash, KeyId, KeyringId, NodeId, RootId, StatementId};
 use keymesh_wire::statement::Checked;
 use sha2::{Digest, Sha256};
 
+use super::accusations::{Accusing, Sharings, accusations};
 use super::{
     Claim, DESTROY_DELAY, Denial, Enrolment, GrantedRole, Key, KeyVersion, Keyring, Namespace, PolicyHead, Root,
     RootClaim, RootCommittee, TenantState, admins, denial_quorum, vote_quorum,
 };
+use crate::custody::accusation::{Doubt, Judged};
 use crate::mutant::{self, Mutant};
 use crate::state::authority::Authority;
 use crate::state::document::{pending, quarantined};
@@ -21,7 +23,13 @@ use crate::state::sharing::{Chain, Words};
 type Attested = BTreeMap<NodeId, BTreeSet<(BlobHash, Vec<u8>)>>;
 
 impl TenantState {
-    pub(in crate::state) fn fold(graph: &Graph, authority: &Authority<'_>, genesis: &TenantGenesis) -> Self {
+    pub(in crate::state) fn fold(
+        graph: &Graph,
+        authority: &Authority<'_>,
+        genesis: &TenantGenesis,
+        judged: &mut Judged,
+        doubted: &mut BTreeMap<StatementId, Doubt>,
+    ) -> Self {
         let mut state = Self {
             tenant: graph.document().into(),
             mesh: genesis.mesh,
@@ -48,7 +56,9 @@ impl TenantState {
         if !mutant::is(Mutant::FoldedInArrivalOrder) {
             valid.sort_by_key(|index| graph.entries()[*index].statement.id());
         }
-        state.fold_roots(graph, &valid);
+        let accused = accusations(graph, &valid, judged);
+        let sharings = state.fold_roots(graph, &valid, &accused);
+        state.fold_accusations(&accused, &sharings, judged, doubted);
         state.fold_objects(graph, authority, &valid);
         state.fold_keys(graph, &valid);
         state.fold_names(graph, &valid);
@@ -58,7 +68,8 @@ impl TenantState {
         state
     }
 
-    fn fold_roots(&mut self, graph: &Graph, valid: &[Index]) {
+    /// Gives back the sharings that somebody is accused for, whether they are still in use or not.
+    fn fold_roots(&mut self, graph: &Graph, valid: &[Index], accused: &[Accusing<'_>]) -> Sharings {
         for statement in valid.iter().map(|index| &graph.entries()[*index].statement) {
             if let Some(Body::ProposeRoot(spec)) = statement.body() {
                 let id = RootId::from(statement.id());
@@ -73,6 +84,7 @@ impl TenantState {
                     moving: BTreeSet::new(),
                     specs: vec![spec.clone()],
                     frozen: false,
+                    accused: Vec::new(),
                     attempt: None,
                     attested: BTreeSet::new(),
                     claims: Vec::new(),
@@ -118,20 +130,28 @@ impl TenantState {
                 committee.claims.clear();
             }
         }
-        self.fold_epochs(graph);
+        let sharings = self.fold_epochs(graph, accused);
         self.forked = graph.forked().iter().filter(|who| self.is_custodian(who)).copied().collect();
         for root in self.roots.values_mut() {
             root.live = root.committees.iter().all(|committee| committee.public.is_some());
         }
+        sharings
     }
 
     /// The sharings that came after the first. Which words count is settled by the committees and not by authority.
-    fn fold_epochs(&mut self, graph: &Graph) {
+    fn fold_epochs(&mut self, graph: &Graph, accused: &[Accusing<'_>]) -> Sharings {
         let words = Words::of(graph);
+        let wanted: BTreeSet<SharingRef> = accused.iter().map(Accusing::sharing).collect();
+        let mut sharings = Sharings::new();
         for root in self.roots.values_mut() {
             for (place, committee) in (0u8..).zip(&mut root.committees) {
                 let Some(public) = &committee.public else { continue };
-                let chain = Chain::follow(&words, root.id, place, &committee.spec, public);
+                let chain = Chain::follow(&words, root.id, place, &committee.spec, public, |epoch, spec, public| {
+                    let sharing = SharingRef { root: root.id, committee: place, epoch };
+                    if wanted.contains(&sharing) {
+                        sharings.insert(sharing, (spec.members.clone(), public.to_vec()));
+                    }
+                });
                 let sharing = SharingRef { root: root.id, committee: place, epoch: chain.epoch };
                 committee.holders = match (chain.epoch, words.get(&sharing)) {
                     (0, _) => committee.attested.clone(),
@@ -144,6 +164,7 @@ impl TenantState {
                 committee.moving = chain.moving;
             }
         }
+        sharings
     }
 
     fn fold_objects(&mut self, graph: &Graph, authority: &Authority<'_>, valid: &[Index]) {

@@ -256,7 +256,7 @@ fn the_order_in_which_words_come_and_repeated_ones_change_nothing() {
             Some(seed) => deliver(&shuffle(said, &mut ChaCha8Rng::seed_from_u64(seed))),
             None => deliver(said),
         };
-        Chain::follow(&Words::of(document.graph()), epochs.root, 0, &spec(&NODES, 3, 1), b"transcript")
+        Chain::follow(&Words::of(document.graph()), epochs.root, 0, &spec(&NODES, 3, 1), b"transcript", |_, _, _| {})
     };
     let told = follow(None);
     assert_eq!((told.epoch, told.public.as_slice(), told.past.len()), (2, &b"again"[..], 2));

@@ -1,10 +1,12 @@
 //! Limits of statements that need no state to check: sizes, ranges, names, distinct entries.
 
-use super::{Body, CommitteeSpec, CustodyClass, EditOp, Person, SharingAct, SharingRef, SharingWord, Subject};
+use super::{
+    AccusationError, Body, CommitteeSpec, CustodyClass, EditOp, Person, SharingAct, SharingRef, SharingWord, Subject,
+};
 use crate::limits;
 
 /// A limit that a body breaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// A name is empty, too long, or has other characters than `a-z 0-9 . _ -`.
     #[error("a name must be 1 to {limit} of a-z, 0-9, '.', '_', '-'", limit = limits::NAME_BYTES)]
@@ -33,6 +35,9 @@ pub enum BodyError {
         /// What it may be.
         range: &'static str,
     },
+    /// An accusation that its own evidence does not carry, whatever the state.
+    #[error("the accusation: {0}")]
+    Accusation(#[from] AccusationError),
 }
 
 impl Body {
@@ -131,6 +136,7 @@ impl Body {
                     Subject::Agent(_) => Ok(()),
                 }
             }
+            Self::AccuseCustodian(accusation) => Ok(accusation.claim().map(drop)?),
             Self::Witness(targets) => list("witnessed statements", targets, limits::WITNESS_TARGETS),
             Self::Rename(renaming) => name(&renaming.name),
             Self::RemoveNode(_)

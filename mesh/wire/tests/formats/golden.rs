@@ -83,6 +83,7 @@ fn tickets_and_requests_are_the_ones_on_file() {
     check_signed("ticket-v1", &ticket(), &identity(5));
     let bare = keymesh_wire::ticket::Ticket { instance: None, agent: None, ..ticket() };
     check_signed("ticket-v1-bare", &bare, &identity(5));
+    check_signed("partial-claim-v1", &partial_claim(), &identity(11));
     check_signed("session-proof-v1", &session_proof(), &identity(6));
     check_signed("enrolment-request-v1", &enrolment_request(), &identity(6));
     check_signed("quorum-request-v1", &quorum_request(), &identity(6));
@@ -151,5 +152,5 @@ fn ids_of_keyrings_and_keys_are_the_ones_on_file() {
 fn no_file_lies_about_that_nothing_checks() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let files = std::fs::read_dir(folder).expect("the folder is there").count();
-    assert_eq!(files, KINDS + 20);
+    assert_eq!(files, KINDS + 22);
 }

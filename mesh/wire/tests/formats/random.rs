@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use keymesh_wire::api::*;
 use keymesh_wire::audit::AuditRecord;
-use keymesh_wire::body::Body;
+use keymesh_wire::body::{Body, CustodianAccusation, PartialClaim};
 use keymesh_wire::codec;
 use keymesh_wire::envelope::Verified;
 use keymesh_wire::error::WireError;
@@ -40,6 +40,8 @@ fn decode_all(bytes: &[u8]) -> bool {
         roundtrips::<VersionLabel>(bytes),
         roundtrips::<PartialBinding>(bytes),
         roundtrips::<AuditRecord>(bytes),
+        roundtrips::<PartialClaim>(bytes),
+        roundtrips::<CustodianAccusation>(bytes),
     ];
     if let Ok(body) = codec::decode::<Body>(bytes, LIMIT) {
         let _ = body.check();
@@ -51,6 +53,7 @@ fn decode_all(bytes: &[u8]) -> bool {
         Verified::<SessionProof>::from_bytes(bytes).is_ok(),
         Verified::<EnrolmentRequest>::from_bytes(bytes).is_ok(),
         Verified::<QuorumRequest>::from_bytes(bytes).is_ok(),
+        Verified::<PartialClaim>::from_bytes(bytes).is_ok(),
     ];
     values.into_iter().chain(signed).any(|taken| taken)
 }

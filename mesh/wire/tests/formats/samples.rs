@@ -2,6 +2,7 @@
 
 use keymesh_wire::audit::{AuditKind, AuditRecord, Outcome};
 use keymesh_wire::body::*;
+use keymesh_wire::envelope::Verified;
 use keymesh_wire::ids::*;
 use keymesh_wire::label::{CapsuleLabel, CapsulePurpose, PartialBinding, PartialPurpose, VersionLabel};
 use keymesh_wire::request::{EnrolmentRequest, QuorumRequest, Receipt, SessionProof};
@@ -11,6 +12,7 @@ use keymesh_wire::statement::Checked;
 use keymesh_wire::suite::Suite;
 use keymesh_wire::ticket::Ticket;
 use keymesh_wire::time::{Millis, Wall};
+use sha2::{Digest, Sha256};
 
 /// The moment at which everything was made.
 pub const TIME: Wall = Wall(1_700_000_000_000);
@@ -177,6 +179,7 @@ pub fn bodies() -> Vec<Body> {
     bodies.extend(sharing_bodies());
     let generation = Generation { number: 2, public: [0x30; 32], capsule: BlobHash::from_bytes([0x31; 32]) };
     bodies.push(Body::OpenGeneration(NewGeneration { keyring: keyring(), generation }));
+    bodies.push(Body::AccuseCustodian(accusation()));
     bodies
 }
 
@@ -215,7 +218,8 @@ pub fn is_sampled(body: &Body) -> bool {
         | Body::Rename(_)
         | Body::RefreshShares(_)
         | Body::ReshareRoot(_)
-        | Body::OpenGeneration(_) => true,
+        | Body::OpenGeneration(_)
+        | Body::AccuseCustodian(_) => true,
         Body::Sharing(word) => match word.act {
             SharingAct::OfferKey { .. }
             | SharingAct::CallDeals { .. }
@@ -232,7 +236,7 @@ pub fn is_sampled(body: &Body) -> bool {
 }
 
 /// How many kinds [`is_sampled`] lists.
-pub const KINDS: usize = 43;
+pub const KINDS: usize = 44;
 
 /// How many of [`bodies`] were there when the file of their ids was first written.
 pub const FIRST_KINDS: usize = 30;
@@ -263,6 +267,27 @@ fn sharing_bodies() -> Vec<Body> {
     let proposals = [Body::RefreshShares(sharing), Body::ReshareRoot(Reshare { sharing, spec })];
     proposals.into_iter().chain(acts.into_iter().map(|act| Body::Sharing(SharingWord { sharing, act }))).collect()
 }
+
+/// What a custodian signs of a partial that is not one.
+pub fn partial_claim() -> PartialClaim {
+    let [binding, _] = partial_bindings();
+    let capsule = BlobHash::from_bytes(Sha256::digest(CAPSULE).into());
+    PartialClaim::new(PartialBinding { capsule, ..binding }, PARTIAL)
+}
+
+/// An accusation by what the custodian signed.
+pub fn accusation() -> CustodianAccusation {
+    CustodianAccusation {
+        claim: Verified::sign(partial_claim(), &identity(11)).bytes().to_vec(),
+        partial: PARTIAL.to_vec(),
+        keyring: keyring(),
+        purpose: CapsulePurpose::Generation { number: 1, public: [0x35; 32] },
+        capsule: CAPSULE.to_vec(),
+    }
+}
+
+const PARTIAL: &[u8] = b"a partial";
+const CAPSULE: &[u8] = b"a capsule";
 
 /// A statement that says `body`.
 pub fn statement(body: &Body) -> Checked {

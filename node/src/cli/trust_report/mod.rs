@@ -12,6 +12,7 @@ use keymesh_mesh::state::{Document, TenantState};
 use keymesh_wire::time::Wall;
 use serde_json::json;
 
+use super::accused;
 use super::names::Names;
 use super::output::Output;
 
@@ -26,9 +27,14 @@ pub fn report(document: &Document, tenant: &TenantState, names: &Names, now: Wal
         let committees = layout_of(root, tenant, names);
         let state = if root.live { "live" } else { "not live yet: nothing can be sealed to it" };
         let epochs = epochs::epochs(document, root, tenant, names);
-        let told = [words(&committees), epochs::words(&committees, &epochs, now), root::SEALED.to_owned()].join("\n");
+        let accused = root.committees.iter().flat_map(|committee| accused::words(committee, tenant, names));
+        let told = [words(&committees), epochs::words(&committees, &epochs, now)].into_iter().chain(accused);
+        let told = told.chain([root::SEALED.to_owned()]).collect::<Vec<_>>().join("\n");
         sections.push(format!("Root {} ({state})\n\n{}", root.id, indent(&told)));
-        roots.push(root::facts(root, &committees, &epochs, now));
+        let mut facts = root::facts(root, &committees, &epochs, now);
+        let accused: Vec<_> = root.committees.iter().map(|committee| accused::facts(committee, names)).collect();
+        facts["accused"] = json!(accused);
+        roots.push(facts);
     }
     if tenant.roots.is_empty() {
         sections.push("No root: the tenant has no keys and nothing can be opened by anybody.".to_owned());

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::Extension;
 use axum::body::Body;
@@ -10,8 +11,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use keymesh_mesh::release::ReleaseRequest;
 use keymesh_wire::api::{
-    AuditPage, AuditQuery, AuditRef, Blob, DocumentStatements, Enrol, Enrolled, Membership, NodeInfo, QuorumRelease,
-    QuorumReleased, Release, Released, SessionOpen, SessionOpened, Status, Submit, Submitted,
+    Accuse, Accused, AuditPage, AuditQuery, AuditRef, Blob, DocumentStatements, Enrol, Enrolled, Membership, NodeInfo,
+    QuorumRelease, QuorumReleased, Release, Released, SessionOpen, SessionOpened, Status, Submit, Submitted,
 };
 use keymesh_wire::error::{Code, WireError};
 use keymesh_wire::ids::NodeId;
@@ -106,6 +107,12 @@ pub(super) async fn quorum_release(
     Ok(Json(shared.node.quorum_release(asked.request, &asked.without, caller.as_ref(), &connection.allowance).await?))
 }
 
+pub(super) async fn accusations(State(shared): Node, Extension(connection): Conn, body: Body) -> Answer<Accused> {
+    let accuse: Accuse = body::json(body, shared.body_bytes).await?;
+    let caller = connection.caller().ok_or_else(no_session)?;
+    Ok(Json(shared.node.accuse(&caller, &accuse, &connection.allowance).await?))
+}
+
 pub(super) async fn statements(State(shared): Node, Extension(connection): Conn, body: Body) -> Answer<Submitted> {
     let submit: Submit = body::json(body, shared.body_bytes).await?;
     Ok(Json(shared.node.submit(&connection.allowance, submit.statements, submit.blobs).await?))
@@ -172,6 +179,22 @@ pub(super) async fn crash(State(shared): Node, body: Body) -> Answer<Nothing> {
     let plan: Plan = body::json(body, shared.body_bytes).await?;
     shared.node.warn(format!("testing: this process ends at a write on request: {plan:?}"));
     shared.node.crash.plan(plan);
+    Ok(Json(Nothing {}))
+}
+
+/// Whether to lie as a custodian.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Lie {
+    lies: bool,
+}
+
+pub(super) async fn lie(State(shared): Node, body: Body) -> Answer<Nothing> {
+    let lie: Lie = body::json(body, shared.body_bytes).await?;
+    if lie.lies {
+        shared.node.warn("testing: this custodian gives false partials on request".to_owned());
+    }
+    shared.node.lies.store(lie.lies, Ordering::Relaxed);
     Ok(Json(Nothing {}))
 }
 

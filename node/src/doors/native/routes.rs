@@ -22,6 +22,7 @@ fn routes() -> Vec<Route> {
         ("post", "/v1/enrol", post(handlers::enrol)),
         ("post", "/v1/release", post(handlers::release)),
         ("post", "/v1/quorum-release", post(handlers::quorum_release)),
+        ("post", "/v1/accusations", post(handlers::accusations)),
         ("post", "/v1/statements", post(handlers::statements)),
         ("get", "/v1/documents/{document}", get(handlers::document)),
         ("get", "/v1/documents/{document}/blobs/{blob}", get(handlers::blob)),
@@ -32,7 +33,11 @@ fn routes() -> Vec<Route> {
 
 /// Only where the configuration allows faults.
 fn testing_routes() -> Vec<Route> {
-    vec![("post", "/v1/testing/cut", post(handlers::cut)), ("post", "/v1/testing/crash", post(handlers::crash))]
+    vec![
+        ("post", "/v1/testing/cut", post(handlers::cut)),
+        ("post", "/v1/testing/crash", post(handlers::crash)),
+        ("post", "/v1/testing/lie", post(handlers::lie)),
+    ]
 }
 
 /// All methods and paths, those for testing included.

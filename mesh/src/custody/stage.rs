@@ -21,28 +21,29 @@ use crate::replica::{Channel, Effect, Input, Replica, ReplicaConfig, Stored};
 use crate::state::tests::story::*;
 
 /// The members of the root's committee. Two of them are enough.
-pub(super) const CUSTODIANS: [&str; 3] = ["n1", "n3", "n5"];
+pub(crate) const CUSTODIANS: [&str; 3] = ["n1", "n3", "n5"];
 /// How long a lease lasts.
-pub(super) const LEASE: Millis = Millis::seconds(60);
+pub(crate) const LEASE: Millis = Millis::seconds(60);
 /// The data key.
-pub(super) const DATA: [u8; 32] = [42; 32];
+pub(crate) const DATA: [u8; 32] = [42; 32];
 /// A little after everything was said.
-pub(super) const NOW: Now = Now { wall: Wall(10_000), boot: Boot(10_000) };
+pub(crate) const NOW: Now = Now { wall: Wall(10_000), boot: Boot(10_000) };
 
 /// Everything there is.
-pub(super) struct Stage {
+pub(crate) struct Stage {
     mesh: Story,
-    pub(super) tenant: Story,
-    pub(super) root: RootId,
-    pub(super) public: RootPublic<Ristretto>,
-    pub(super) shares: Vec<KeyShare<Ristretto>>,
-    pub(super) keyring: KeyringId,
-    pub(super) key: KeyId,
-    blobs: Vec<(BlobHash, Vec<u8>)>,
+    pub(crate) tenant: Story,
+    pub(crate) root: RootId,
+    pub(crate) public: RootPublic<Ristretto>,
+    pub(crate) shares: Vec<KeyShare<Ristretto>>,
+    pub(crate) keyring: KeyringId,
+    pub(crate) key: KeyId,
+    /// The generation's capsule first.
+    pub(crate) blobs: Vec<(BlobHash, Vec<u8>)>,
 }
 
 /// How a node introduces itself.
-pub(super) fn card(node: &str) -> NodeCard {
+pub(crate) fn card(node: &str) -> NodeCard {
     NodeCard {
         node: who(node),
         sealing: *who(node).as_bytes(),
@@ -95,7 +96,7 @@ fn deal(rng: &mut ChaCha20Rng) -> (RootPublic<Ristretto>, Vec<KeyShare<Ristretto
 
 impl Stage {
     /// The usual one: a leased keyring with a key, a policy that permits everything, an agent bound to `i-1`.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let mut mesh = Story::mesh(&["op"], 1);
         for node in NODES {
@@ -176,22 +177,22 @@ impl Stage {
     }
 
     /// The tenant.
-    pub(super) fn tenant_id(&self) -> TenantId {
+    pub(crate) fn tenant_id(&self) -> TenantId {
         self.tenant.document().into()
     }
 
     /// The keyring's generation.
-    pub(super) fn generation(&self) -> GenerationRef {
+    pub(crate) fn generation(&self) -> GenerationRef {
         GenerationRef { keyring: self.keyring, number: 1, opened: None }
     }
 
     /// The mesh.
-    pub(super) fn mesh_id(&self) -> MeshId {
+    pub(crate) fn mesh_id(&self) -> MeshId {
         self.mesh.document().into()
     }
 
     /// A node that starts with everything on its disk.
-    pub(super) fn node(&self, name: &str) -> Replica {
+    pub(crate) fn node(&self, name: &str) -> Replica {
         let document: DocumentId = self.tenant.document();
         let said = self.mesh.statements().iter().chain(self.tenant.statements());
         let place = CUSTODIANS.iter().position(|custodian| *custodian == name);
