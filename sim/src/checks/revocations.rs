@@ -75,7 +75,8 @@ impl Revocations {
             Seen::Clock { node, .. } => {
                 self.stopped.insert(node);
             }
-            Seen::RolledBack { node } => {
+            // Of an identity with two machines the one that asks may know what the other's disk does not show.
+            Seen::RolledBack { node } | Seen::Cloned { node, .. } => {
                 self.older.insert(node);
             }
             Seen::Started { node, statements } => self.restarted(look.model, node, statements),
