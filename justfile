@@ -59,6 +59,11 @@ mutants JSON="target/mutants.json" *ARGS:
 model:
     cargo test --release -p keymesh-mesh --test agreement_model -- --include-ignored
 
+# Random and mutated bytes for every decoder of the formats and of custody, far more of them than the default tests try.
+fuzz CASES="100000":
+    PROPTEST_CASES={{CASES}} cargo test --release -p keymesh-custody --lib malformed
+    PROPTEST_CASES={{CASES}} cargo test --release -p keymesh-wire --test formats random
+
 # How the cost of the mesh grows with its size: figures and a plot in docs/simulation.
 scale *ARGS:
     cargo run --release -p keymesh-sim -- scale {{ARGS}}

@@ -96,8 +96,14 @@ fn claims_of_two_gigabytes_are_refused_unread() {
     }
 }
 
+/// So many cases, or as many as `PROPTEST_CASES` asks for (`just fuzz`).
+fn cases(least: u32) -> ProptestConfig {
+    let asked = ProptestConfig::default();
+    ProptestConfig { cases: asked.cases.max(least), ..asked }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(cases(400))]
 
     #[test]
     fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
@@ -106,7 +112,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(cases(256))]
 
     #[test]
     fn mutated_bytes_never_panic(
