@@ -165,8 +165,12 @@ fn a_custodian_from_a_stale_backup_keeps_silent_until_it_has_its_own_words_back(
     assert_eq!(told(&vault), 0);
     vault.ground.world.heal();
     assert!(vault.ground.settle());
-    let view = vault.ground.world.node(4).view().expect("running").clone();
-    assert!(!view.fenced.contains(&vault.ground.tenant), "it has its words back");
+    let tenant = vault.ground.tenant;
+    let speaks = vault
+        .ground
+        .world
+        .run_until(10_000, |world| world.node(4).view().is_some_and(|view| !view.fenced.contains(&tenant)));
+    assert!(speaks, "it has its words back");
     assert_eq!(told(&vault), 1, "whether its words came back before anybody told of them or after");
     let sharing = refresh(&mut vault.ground, root);
     await_epoch(&mut vault.ground, sharing, 30_000, &[0, 1, 2, 3, 4]);

@@ -185,12 +185,13 @@ fn a_node_put_back_to_before_a_revocation_learns_of_it_before_it_gets_a_lease() 
 }
 
 #[test]
-fn a_node_with_a_new_disk_has_everything_but_its_share_and_serves_by_the_others() {
+fn a_node_with_a_new_disk_gets_everything_back_from_the_others_and_its_share_too() {
     let mut bank = Bank::new(12, Plan::calm(4));
     bank.say(2, "before");
     assert!(bank.settle());
     bank.ground.world.replace_disk(2, 0);
-    assert!(bank.settle());
     assert!(!bank.ground.world.node(2).disk.holds_a_share());
+    assert!(bank.settle());
+    assert!(bank.ground.world.run_until(60_000, |world| world.node(2).disk.holds_a_share()));
     bank.comes_right();
 }
