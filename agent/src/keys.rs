@@ -154,10 +154,11 @@ pub(crate) fn tell_on(mut client: Client, identity: &Identity, tenant: TenantId,
 }
 
 fn useless(address: SocketAddr, error: QuorumError) -> ClientError {
-    let passing = match &error {
-        QuorumError::Combine { source, .. } => matches!(source, CombineError::NotEnough { .. }),
-        QuorumError::Client(error) => error.passing(),
-        QuorumError::Useless { error, .. } => error.passing(),
+    let passing = match error {
+        // What a node says keeps its code.
+        QuorumError::Client(error) => return error,
+        QuorumError::Combine { ref source, .. } => matches!(source, CombineError::NotEnough { .. }),
+        QuorumError::Useless { ref error, .. } => error.passing(),
         QuorumError::Other { .. }
         | QuorumError::Malformed { .. }
         | QuorumError::RootChanged { .. }
