@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::seen::{Boundary, Seen};
 
 /// What a hundred runs have to exercise at least. A sweep below a floor fails, however few violations it found.
-const FLOORS: [(&str, u64); 24] = [
+const FLOORS: [(&str, u64); 27] = [
     ("revocations", 60),
     ("revocations during a cut", 40),
     ("healed cuts", 100),
@@ -32,6 +32,9 @@ const FLOORS: [(&str, u64); 24] = [
     ("crashes at an erased share", 4),
     ("accusations", 4),
     ("false accusations refused", 4),
+    ("custodians away during a change", 60),
+    ("old copies put back during a change", 3),
+    ("starts without one's own last words", 3),
 ];
 
 /// A floor that was not reached.

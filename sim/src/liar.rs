@@ -198,15 +198,26 @@ impl Lie {
     pub const IN_REPAIRS: [Self; 5] =
         [Self::FalseRepairCommitments, Self::FalseDeltas, Self::FalseSigmas, Self::SilentInRepair, Self::FalseBlame];
 
-    /// One to four of them.
+    /// One to four of them, and mostly one more in what custodians do among themselves, which takes its moment.
     pub fn draw(rng: &mut impl rand_core::Rng) -> Vec<Self> {
         let many = draw::between(rng, 1, 4);
-        (0..many).map(|_| Self::ALL[draw::place(rng, Self::ALL.len())]).collect()
+        let mut lies: Vec<Self> = (0..many).map(|_| Self::ALL[draw::place(rng, Self::ALL.len())]).collect();
+        if draw::chance(rng, 700) {
+            let among: Vec<Self> = Self::IN_EPOCHS.into_iter().chain(Self::IN_REPAIRS).collect();
+            lies.push(among[draw::place(rng, among.len())]);
+        }
+        lies
     }
 }
 
 /// The most statements of its own a liar gets others to keep: nothing is ever forgotten.
 const STATEMENTS: usize = 40;
+/// The same for what it says in changes of sharing.
+const WORDS: usize = 60;
+/// Between two acts while a change of sharing is under way, which is over soon; and how often it makes such haste.
+const HASTE: (u64, u64) = (20, 120);
+/// See [`HASTE`].
+const HASTES: usize = 1_500;
 /// Old frames a liar keeps.
 const OLD: usize = 48;
 /// Between two acts of a liar, in milliseconds.
@@ -232,6 +243,9 @@ pub(crate) struct Liar {
     halves: BTreeMap<NodeId, bool>,
     old: VecDeque<(Channel, Vec<u8>)>,
     said: usize,
+    words: usize,
+    hastes: usize,
+    is_in_haste: bool,
     asked: BTreeMap<RequestId, partials::Asked>,
     given: Vec<keymesh_mesh::custody::message::SealedPart>,
     solicited: BTreeMap<RequestId, accusations::Solicited>,
@@ -260,6 +274,9 @@ impl Liar {
             halves: BTreeMap::new(),
             old: VecDeque::new(),
             said: 0,
+            words: 0,
+            hastes: 0,
+            is_in_haste: false,
             asked: BTreeMap::new(),
             given: Vec::new(),
             solicited: BTreeMap::new(),
@@ -290,7 +307,14 @@ impl Liar {
 
     /// When it acts next.
     pub(crate) fn pause(&mut self) -> u64 {
-        draw::between(&mut self.rng, PAUSE.0, PAUSE.1)
+        let (least, most) = match std::mem::take(&mut self.is_in_haste) && self.hastes < HASTES {
+            true => {
+                self.hastes += 1;
+                HASTE
+            }
+            false => PAUSE,
+        };
+        draw::between(&mut self.rng, least, most)
     }
 
     /// Peers are told apart in turn, so that there are always some on both sides.
@@ -398,7 +422,8 @@ impl Liar {
 
     /// A statement of its own, if it has not said too much already.
     fn sign(&mut self, around: &Around<'_>, document: DocumentId, body: &Body, dated: Dated) -> Option<Checked> {
-        if self.said >= STATEMENTS {
+        let said = if matches!(body, Body::Sharing(_)) { self.words >= WORDS } else { self.said >= STATEMENTS };
+        if said {
             return None;
         }
         let held = around.replica.document(&document)?;
@@ -410,7 +435,7 @@ impl Liar {
             }
         };
         let statement = Checked::sign(body, Some(document), parents, wall, around.identity).ok()?;
-        self.said += 1;
+        *(if matches!(body, Body::Sharing(_)) { &mut self.words } else { &mut self.said }) += 1;
         Some(statement)
     }
 }

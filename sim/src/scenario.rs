@@ -245,8 +245,11 @@ fn committees(nodes: &[Spot], placed: &[usize], rng: &mut ChaCha20Rng) -> Vec<Co
         let drawn: Vec<CommitteePlan> = halves
             .into_iter()
             .map(|half| {
-                let n = draw::between(rng, 2.min(half.len() as u64), half.len().min(MEMBERS) as u64) as usize;
-                let threshold = draw::between(rng, n as u64 / 2 + 1, n as u64);
+                // Mostly large enough to tolerate a liar, where there are the nodes for it.
+                let tolerant = half.len() >= 4 && draw::chance(rng, 600);
+                let least = if tolerant { 4 } else { 2.min(half.len() as u64) };
+                let n = draw::between(rng, least, half.len().min(MEMBERS) as u64) as usize;
+                let threshold = draw::between(rng, (n as u64 / 2 + 1).max(if tolerant { 3 } else { 0 }), n as u64);
                 let threshold = if n > 2 { threshold.min(n as u64 - 1).max(2) } else { threshold };
                 // As many liars as neither open the root, nor keep it shut, nor keep a denial from taking effect.
                 let faults = ((threshold - 1) / 2).min(n as u64 - threshold);
@@ -273,8 +276,13 @@ fn liars(tenants: &[TenantPlan], count: usize, pinned: Option<u8>, rng: &mut Cha
     let drawn = if draw::chance(rng, 600) { draw::between(rng, 1, 3) } else { 0 };
     let wanted = pinned.map_or(drawn, u64::from) as usize;
     let mut liars = BTreeSet::new();
-    // The first node is where a mesh begins; somebody has to be honest there.
-    for place in some_of(&(1..count).collect::<Vec<_>>(), count - 1, rng) {
+    // The first node is where a mesh begins; somebody has to be honest there. Mostly they are custodians.
+    let mut places = some_of(&(1..count).collect::<Vec<_>>(), count - 1, rng);
+    if draw::chance(rng, 800) {
+        let committees = || tenants.iter().flat_map(|tenant| &tenant.committees);
+        places.sort_by_key(|place| !committees().any(|part| part.faults > 0 && part.members.contains(place)));
+    }
+    for place in places {
         if liars.len() == wanted {
             break;
         }

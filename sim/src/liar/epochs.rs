@@ -186,6 +186,7 @@ impl Liar {
         let Some(public) = part.public.as_deref() else { return Vec::new() };
         let told = |deal: &StatementId| words.complaints.values().any(|(who, about, _)| (who, about) == (&me, deal));
         let deals: Vec<StatementId> = words.deals.keys().filter(|deal| !told(deal)).copied().collect();
+        self.is_in_haste |= !words.offers.is_empty() && words.transcripts.is_empty();
         let mut said = Vec::new();
         for id in deals {
             let (dealer, call, bytes) = words.deals[&id];

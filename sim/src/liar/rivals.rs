@@ -49,6 +49,7 @@ impl Liar {
                     let Some(words) = all.get(&sharing).filter(|_| before.members.contains(&me)) else { continue };
                     let open = Open { held, sharing, before, public, words };
                     if !open.is_over(&me) {
+                        self.is_in_haste |= words.transcripts.is_empty() && !words.deals.is_empty();
                         self.prepare_all(around, open, frames);
                         self.propose_another(around, open, frames);
                     }
@@ -129,7 +130,7 @@ impl Liar {
         act: SharingAct,
         frames: &mut Vec<Frame>,
     ) -> Option<StatementId> {
-        if self.said >= STATEMENTS {
+        if self.words >= WORDS {
             return None;
         }
         let me = around.identity.principal();
@@ -146,7 +147,7 @@ impl Liar {
         let parents = parents.into_iter().take(limits::PARENTS).collect();
         let body = Body::Sharing(SharingWord { sharing: open.sharing, act });
         let said = Checked::sign(&body, Some(document), parents, around.now.wall, around.identity).ok()?;
-        self.said += 1;
+        self.words += 1;
         let frame = push(document, &[&said]);
         frames.extend(around.linked.iter().map(|peer| (*peer, Channel::Spread, frame.clone())));
         Some(said.id())

@@ -50,14 +50,14 @@ impl Run {
             self.crash_in_the_making(tenant);
         }
         let custodians = self.custodians(tenant, node, next);
-        if !custodians.is_empty() && draw::chance(&mut self.world.rng, 350) {
+        if !custodians.is_empty() && draw::chance(&mut self.world.rng, 500) {
             let away = custodians[self.place(custodians.len())];
             let span = draw::between(&mut self.world.rng, 2_000, 150_000);
             self.world.leave(away, span);
             self.count("custodians away during a change");
         }
         let older = custodians.into_iter().find(|place| self.may_spoil(*place));
-        let older = older.filter(|_| draw::chance(&mut self.world.rng, 250));
+        let older = older.filter(|_| draw::chance(&mut self.world.rng, 400));
         older.into_iter().for_each(|place| self.world.back_up(place));
         self.change(tenant, node, next);
         if let Some(place) = older {

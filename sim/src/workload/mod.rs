@@ -238,7 +238,7 @@ impl Run {
             for _ in 0..if seated { 2 } else { 0 } {
                 lies.push(Lie::IN_EPOCHS[draw::place(&mut rng, Lie::IN_EPOCHS.len())]);
             }
-            if draw::chance(&mut rng, if seated { 700 } else { 300 }) {
+            for _ in 0..if seated { 2 } else { 0 } {
                 lies.push(Lie::IN_REPAIRS[draw::place(&mut rng, Lie::IN_REPAIRS.len())]);
             }
             self.world.corrupt(liar, lies);
