@@ -330,8 +330,9 @@ impl Question {
         if let Some(expected) = root.filter(|expected| *expected != found) {
             return Err(QuorumError::RootChanged { expected, found });
         }
-        let capsule = self.verify_capsule(answer, &committees)?;
-        let opened = self.open_partials(answer, now)?;
+        let capsule = verified_capsule(self.mesh, self.signed.tenant, answer, &committees)?;
+        let head = capsule.head().to_bytes();
+        let opened = self.open_partials(answer, &head, now)?;
         let (partials, mut warnings) = (opened.partials, opened.warnings);
         let offers: Vec<_> =
             partials.iter().map(|part| Offer { partial: &part.partial, binding: &part.bound }).collect();
@@ -343,7 +344,7 @@ impl Question {
         };
         warnings.extend(culprits.iter().filter_map(|culprit| {
             let part = partials.get(culprit.offer)?;
-            let proof = self.proof(&part.given, &part.binding, answer);
+            let proof = part.given.accuse(&part.binding, &head).map(Box::new);
             Some(Warning {
                 custodian: part.from.custodian,
                 audit: part.from.audit,
@@ -361,25 +362,12 @@ impl Question {
         Ok(QuorumKey { key, version: answer.version, root: found, audits, warnings })
     }
 
-    fn verify_capsule(
+    fn open_partials<'a>(
         &self,
-        answer: &QuorumReleased,
-        committees: &[RootPublic<Ristretto>],
-    ) -> Result<VerifiedCapsule<Ristretto>, QuorumError> {
-        let label = CapsuleLabel {
-            suite: Suite::V1,
-            mesh: self.mesh,
-            tenant: self.signed.tenant,
-            root: answer.root,
-            keyring: answer.keyring,
-            purpose: CapsulePurpose::Version { key: answer.key, version: answer.version },
-        };
-        let capsule = Capsule::<Ristretto>::from_bytes(&answer.capsule)
-            .map_err(|error| QuorumError::Malformed { part: "capsule", what: error.to_string() })?;
-        Ok(capsule.verify(&label.bytes(), committees)?)
-    }
-
-    fn open_partials<'a>(&self, answer: &'a QuorumReleased, now: Wall) -> Result<Partials<'a>, QuorumError> {
+        answer: &'a QuorumReleased,
+        head: &[u8],
+        now: Wall,
+    ) -> Result<Partials<'a>, QuorumError> {
         let most = limits::COMMITTEE * limits::COMMITTEES;
         if answer.partials.len() > most {
             let what = format!("{} of them, where at most {most} are possible", answer.partials.len());
@@ -416,21 +404,10 @@ impl Question {
                     let bound = binding.bytes();
                     opened.partials.push(OpenedPartial { from, partial, given, binding, bound });
                 }
-                Err(fault) => opened.warnings.push(useless(fault, self.proof(&given, &binding, answer))),
+                Err(fault) => opened.warnings.push(useless(fault, given.accuse(&binding, head).map(Box::new))),
             }
         }
         Ok(opened)
-    }
-
-    /// What everybody else can be shown of a partial that does not hold.
-    fn proof(
-        &self,
-        given: &Contribution,
-        binding: &PartialBinding,
-        answer: &QuorumReleased,
-    ) -> Option<Box<CustodianAccusation>> {
-        let purpose = CapsulePurpose::Version { key: answer.key, version: answer.version };
-        given.accuse(binding, answer.keyring, purpose, &answer.capsule).map(Box::new)
     }
 }
 
@@ -462,6 +439,29 @@ struct OpenedPartial<'a> {
 pub fn accuse(session: &mut Session, accusation: &CustodianAccusation) -> Result<Accused, ClientError> {
     let asked = Accuse { tenant: session.tenant(), accusation: codec::encode(accusation) };
     session.post_json("/v1/accusations", &asked)
+}
+
+/// The capsule of an answer, which is for exactly the key and version that the answer names.
+///
+/// # Errors
+/// [`QuorumError::Malformed`], [`QuorumError::Capsule`].
+pub fn verified_capsule(
+    mesh: MeshId,
+    tenant: TenantId,
+    answer: &QuorumReleased,
+    committees: &[RootPublic<Ristretto>],
+) -> Result<VerifiedCapsule<Ristretto>, QuorumError> {
+    let label = CapsuleLabel {
+        suite: Suite::V1,
+        mesh,
+        tenant,
+        root: answer.root,
+        keyring: answer.keyring,
+        purpose: CapsulePurpose::Version { key: answer.key, version: answer.version },
+    };
+    let capsule = Capsule::<Ristretto>::from_bytes(&answer.capsule)
+        .map_err(|error| QuorumError::Malformed { part: "capsule", what: error.to_string() })?;
+    Ok(capsule.verify(&label.bytes(), committees)?)
 }
 
 /// The public sides of a root's committees, from the encoding in which nodes send them.

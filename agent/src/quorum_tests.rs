@@ -117,7 +117,8 @@ impl World {
         let partial = open_partial(&self.shares[share], &capsule, &binding.bytes(), &mut rng(9)).expect("a partial");
         let recipient = SealingPublic::from_bytes(request.recipient).expect("a key");
         // The box is honest in any case, so that what is altered is found by the proof.
-        let sealed = Contribution::seal(&recipient, &honest, &partial.to_bytes(), &signer, &mut rng(10 + share as u64));
+        let (head, bytes) = (capsule.head().to_bytes(), partial.to_bytes());
+        let sealed = Contribution::seal(&recipient, &honest, &head, &bytes, &signer, &mut rng(10 + share as u64));
         SealedPartial {
             custodian,
             committee: 0,
@@ -242,7 +243,12 @@ fn swap_value(world: &World, question: &Question, share: usize, signs: bool) -> 
     altered[to..to + 32].copy_from_slice(&world.capsule[from..from + 32]);
     let recipient = SealingPublic::from_bytes(question.request().recipient).expect("a key");
     sealed.sealed = match signs {
-        true => Contribution::seal(&recipient, &binding, &altered, &identity(100 + share as u8), &mut rng(5)),
+        true => {
+            let capsule = Capsule::<Ristretto>::from_bytes(&world.capsule).expect("a capsule");
+            let capsule = capsule.verify(&world.label.bytes(), std::slice::from_ref(&world.public)).expect("verified");
+            let (head, signer) = (capsule.head().to_bytes(), identity(100 + share as u8));
+            Contribution::seal(&recipient, &binding, &head, &altered, &signer, &mut rng(5))
+        }
         false => {
             let unsigned = [&[0; 64][..], &altered].concat();
             sealing::seal_to(&recipient, &binding.bytes(), b"", &unsigned, &mut rng(5))

@@ -408,13 +408,13 @@ impl World {
         let current = shown.sharings.iter().filter_map(|committee| committee.last());
         let current: Vec<RootPublic<Ristretto>> = current.map(|sharing| sharing.public.clone()).collect();
         let capsule = capsule.verify(&label.bytes(), &current).map_err(|error| error.to_string())?;
+        let head = capsule.head().to_bytes();
         let mut parts: BTreeMap<(NodeId, u8, u32), _> = BTreeMap::new();
         for (custodian, verdict) in self.gathered(handle) {
             let Verdict::Partial(part) = verdict else { continue };
             let binding = binding(question, &shown, custodian, part);
             let given = Contribution::open(recipient.unwrap_or(&question.recipient), &binding, &part.sealed).ok();
-            let accuse =
-                |given: &Contribution| given.accuse(&binding, shown.keyring, label.purpose.clone(), &shown.capsule);
+            let accuse = |given: &Contribution| given.accuse(&binding, &head);
             let partial = given.as_ref().and_then(|given| Partial::from_bytes(given.partial()).ok());
             let (Some(given), Some(partial)) = (&given, partial) else {
                 // Whoever tries with another key than the agent's learns nothing about anybody.

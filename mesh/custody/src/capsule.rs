@@ -157,8 +157,8 @@ impl<C: Suite> Capsule<C> {
             return Err(CapsuleError::ProofRefused);
         }
         let [r_bytes, _] = points;
-        let hash = self.hash();
-        Ok(VerifiedCapsule { capsule: self, context, r_bytes, hash })
+        let head = CapsuleHead { hash: self.hash(), r: self.r, r_bytes };
+        Ok(VerifiedCapsule { capsule: self, context, head })
     }
 
     /// Canonical bytes.
@@ -246,8 +246,67 @@ impl<C: Suite> fmt::Debug for Capsule<C> {
 pub struct VerifiedCapsule<C: Suite> {
     capsule: Capsule<C>,
     context: Context,
-    r_bytes: Vec<u8>,
+    head: CapsuleHead<C>,
+}
+
+/// What a partial is of: a capsule by its hash, and its point R.
+///
+/// Enough to see whether a partial holds, and of no use for opening anything: the ciphertext is not in it, so it may stay
+/// where the capsule has been erased. Whether R is of a sound capsule it does not say.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CapsuleHead<C: Suite> {
     hash: [u8; 32],
+    r: Element<C>,
+    r_bytes: Vec<u8>,
+}
+
+#[derive(Encode, Decode)]
+struct RawHead {
+    #[n(0)]
+    suite: u16,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    hash: Vec<u8>,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    r: Vec<u8>,
+}
+
+impl<C: Suite> CapsuleHead<C> {
+    /// Longest encoding, in bytes.
+    pub const MAX_BYTES: usize = 16 + 32 + MAX_POINT_LEN;
+
+    pub(crate) fn hash(&self) -> [u8; 32] {
+        self.hash
+    }
+
+    pub(crate) fn r(&self) -> Element<C> {
+        self.r
+    }
+
+    pub(crate) fn r_bytes(&self) -> &[u8] {
+        &self.r_bytes
+    }
+
+    /// Canonical bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        codec::encode(&RawHead { suite: C::SUITE_ID, hash: self.hash.to_vec(), r: self.r_bytes.clone() })
+    }
+
+    /// Parses.
+    ///
+    /// # Errors
+    /// For anything but canonical bytes: among others the identity and a point outside the group.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let raw: RawHead = codec::decode(bytes, Self::MAX_BYTES)?;
+        codec::check_suite::<C>(raw.suite)?;
+        let (hash, r) = (codec::array32("hash", &raw.hash)?, codec::point::<C>("R", &raw.r)?);
+        Ok(Self { hash, r, r_bytes: raw.r })
+    }
+}
+
+impl<C: Suite> fmt::Debug for CapsuleHead<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CapsuleHead")
+    }
 }
 
 impl<C: Suite> VerifiedCapsule<C> {
@@ -258,7 +317,12 @@ impl<C: Suite> VerifiedCapsule<C> {
 
     /// [`Capsule::hash`], computed once.
     pub fn hash(&self) -> [u8; 32] {
-        self.hash
+        self.head.hash
+    }
+
+    /// What partials of it are of.
+    pub fn head(&self) -> &CapsuleHead<C> {
+        &self.head
     }
 
     /// The position, from 0, of the root with this group key among the required ones.
@@ -271,17 +335,9 @@ impl<C: Suite> VerifiedCapsule<C> {
         &self.context.keys
     }
 
-    pub(crate) fn r(&self) -> Element<C> {
-        self.capsule.r
-    }
-
-    pub(crate) fn r_bytes(&self) -> &[u8] {
-        &self.r_bytes
-    }
-
     /// Opens with one combined r·Yᵢ per committee.
     pub(crate) fn open(&self, shared: &[SecretPoint<C>]) -> Result<Zeroizing<Vec<u8>>, OpenFailure> {
-        let keys = self.context.keys_for(&self.r_bytes, shared).map_err(|_| OpenFailure::WrongKey)?;
+        let keys = self.context.keys_for(&self.head.r_bytes, shared).map_err(|_| OpenFailure::WrongKey)?;
         if !keys.is_committed_to_by(&self.capsule.commitment) {
             return Err(OpenFailure::WrongKey);
         }

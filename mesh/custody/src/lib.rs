@@ -66,7 +66,7 @@ mod threshold;
 #[cfg(test)]
 mod tests;
 
-pub use capsule::{Capsule, CapsuleError, MAX_COMMITTEES, MAX_LABEL, MAX_PAYLOAD, VerifiedCapsule, seal};
+pub use capsule::{Capsule, CapsuleError, CapsuleHead, MAX_COMMITTEES, MAX_LABEL, MAX_PAYLOAD, VerifiedCapsule, seal};
 pub use codec::DecodeError;
 pub use combine::{CombineError, Culprit, Offer, Opened, combine};
 pub use committee::Committee;

@@ -19,7 +19,7 @@ use rand_core::CryptoRng;
 use sha2::Sha512;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::capsule::{MAX_COMMITTEES, VerifiedCapsule};
+use crate::capsule::{CapsuleHead, MAX_COMMITTEES, VerifiedCapsule};
 use crate::codec::{self, DecodeError};
 use crate::hash::Framed;
 use crate::proof::Proof;
@@ -95,10 +95,12 @@ pub fn open_partial<C: Suite>(
 ) -> Result<Partial<C>, PartialError> {
     let position = capsule.position(share.group_key()).ok_or(PartialError::ForeignRoot)?;
     let committee = u8::try_from(position).map_err(|_| PartialError::ForeignRoot)?;
-    let value = SecretPoint::new(capsule.r() * *share.secret().expose());
+    let head = capsule.head();
+    let value = SecretPoint::new(head.r() * *share.secret().expose());
     let value_bytes = value.expose_bytes().ok_or(PartialError::Degenerate)?;
     let statement = Statement {
-        capsule,
+        head,
+        group_keys: capsule.group_keys(),
         committee,
         index: share.index(),
         verifying: share.verifying_bytes(),
@@ -110,7 +112,7 @@ pub fn open_partial<C: Suite>(
     let nonce = SecretScalar::<C>::new(
         statement.hash("partial nonce").part(&share.secret().expose_bytes()).part(&*seed).scalar::<C>(),
     );
-    let bases = [suite::generator::<C>(), capsule.r()];
+    let bases = [suite::generator::<C>(), head.r()];
     let proof = Proof::new(bases, share.secret(), &nonce, |nonces| statement.challenge(&nonces));
     Ok(Partial { committee, index: share.index(), value, proof: proof.ok_or(PartialError::Degenerate)? })
 }
@@ -143,7 +145,22 @@ impl<C: Suite> Partial<C> {
         capsule: &VerifiedCapsule<C>,
         binding: &[u8],
     ) -> Result<(), PartialError> {
-        let want = capsule.position(public.group_key()).ok_or(PartialError::ForeignRoot)?;
+        self.verify_of(public, capsule.head(), capsule.group_keys(), binding)
+    }
+
+    /// The same by no more than the capsule's head and the group keys, in order, of the roots that it is sealed to. That the
+    /// head is of a sound capsule is left to whoever signed it.
+    ///
+    /// # Errors
+    /// As [`Partial::verify`].
+    pub fn verify_of(
+        &self,
+        public: &RootPublic<C>,
+        head: &CapsuleHead<C>,
+        group_keys: &[Vec<u8>],
+        binding: &[u8],
+    ) -> Result<(), PartialError> {
+        let want = group_keys.iter().position(|key| key == public.group_key()).ok_or(PartialError::ForeignRoot)?;
         if want != self.committee() {
             return Err(PartialError::OtherCommittee { got: self.committee(), want });
         }
@@ -152,8 +169,9 @@ impl<C: Suite> Partial<C> {
             return Err(PartialError::NoSuchMember { index });
         };
         let value = self.value.expose_bytes().ok_or(PartialError::Degenerate)?;
-        let statement = Statement { capsule, committee: self.committee, index, verifying, value: &value, binding };
-        let pairs = [(suite::generator::<C>(), share), (capsule.r(), *self.value.expose())];
+        let committee = self.committee;
+        let statement = Statement { head, group_keys, committee, index, verifying, value: &value, binding };
+        let pairs = [(suite::generator::<C>(), share), (head.r(), *self.value.expose())];
         if self.proof.holds(pairs, |nonces| statement.challenge(&nonces)) {
             Ok(())
         } else {
@@ -201,7 +219,8 @@ impl<C: Suite> fmt::Debug for Partial<C> {
 
 /// What a partial's proof is about.
 struct Statement<'a, C: Suite> {
-    capsule: &'a VerifiedCapsule<C>,
+    head: &'a CapsuleHead<C>,
+    group_keys: &'a [Vec<u8>],
     committee: u8,
     index: MemberIndex,
     verifying: &'a [u8],
@@ -212,11 +231,11 @@ struct Statement<'a, C: Suite> {
 impl<C: Suite> Statement<'_, C> {
     fn hash(&self, purpose: &str) -> Framed<Sha512> {
         Framed::new::<C>(purpose)
-            .part(&self.capsule.hash())
+            .part(&self.head.hash())
             .part(&[self.committee, self.index.get()])
-            .list(self.capsule.group_keys())
+            .list(self.group_keys)
             .part(self.verifying)
-            .part(self.capsule.r_bytes())
+            .part(self.head.r_bytes())
             .part(self.value)
             .part(self.binding)
     }

@@ -2,8 +2,11 @@
 //!
 //! Guarantees: the judgement is a function of the accusation and of the sharing that it names, both of which everybody
 //! has who has the tenant's document; so all judge alike (I3) and nobody is believed (I2). It stands only against a
-//! custodian that signed the partial: an honest one never signs a partial that its verifying share does not bear out,
-//! so no honest custodian can be accused, whoever says it.
+//! custodian that signed the partial and the head of the capsule it is of: an honest one never signs a partial that its
+//! verifying share does not bear out for that head, so no honest custodian can be accused, whoever says it. One that signs
+//! another head than its recipient's capsule has is as one that does not sign.
+//!
+//! The capsule itself is no part of it: an accusation is never forgotten, and ciphertexts of destroyed keys must be (I10).
 //!
 //! What an accusation shows to others is the false partial itself. It is worth what its custodian could tell anybody: of
 //! one capsule, at most the part that one liar has.
@@ -13,12 +16,11 @@
 
 use std::collections::BTreeMap;
 
-use keymesh_custody::{Capsule, Partial, Ristretto, RootPublic};
+use keymesh_custody::{CapsuleHead, Partial, Ristretto, RootPublic};
 use keymesh_wire::body::{AccusationError, CustodianAccusation};
 use keymesh_wire::error::{Code, WireError};
-use keymesh_wire::ids::{MeshId, NodeId, StatementId, TenantId};
-use keymesh_wire::label::{CapsuleLabel, PartialBinding};
-use keymesh_wire::suite::Suite;
+use keymesh_wire::ids::{NodeId, StatementId, TenantId};
+use keymesh_wire::label::PartialBinding;
 use keymesh_wire::time::Wall;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -61,9 +63,9 @@ pub enum Doubt {
     /// The accused was none of that sharing's custodians, and whatever it gave was of no use to anybody.
     #[error("{0} holds no share of that sharing")]
     NoCustodian(NodeId),
-    /// The capsule is not for what the accusation says, so that the partial was given for something else.
-    #[error("the capsule: {0}")]
-    Capsule(String),
+    /// What the custodian signed is of no capsule, or the root's public halves cannot be read.
+    #[error("the capsule's head or the root: {0}")]
+    Unreadable(String),
     /// The partial is what it should be.
     #[error("the partial holds: the custodian gave what it should")]
     Holds,
@@ -74,7 +76,7 @@ impl Doubt {
     pub fn code(&self) -> Code {
         match self {
             Self::NoSuchSharing { .. } => Code::NotServedHere,
-            Self::Evidence(_) | Self::OtherTenant | Self::NoCustodian(_) | Self::Capsule(_) | Self::Holds => {
+            Self::Evidence(_) | Self::OtherTenant | Self::NoCustodian(_) | Self::Unreadable(_) | Self::Holds => {
                 Code::StatementInvalid
             }
         }
@@ -90,8 +92,6 @@ impl From<Doubt> for WireError {
 /// What a judgement is about: the document and the sharing that the accusation names.
 #[derive(Debug, Clone, Copy)]
 pub struct Ground<'a> {
-    /// The mesh.
-    pub mesh: MeshId,
     /// The tenant.
     pub tenant: TenantId,
     /// The custodians of the sharing, in order.
@@ -104,7 +104,6 @@ impl Ground<'_> {
     /// SHA-256 over all of it.
     fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new_with_prefix(b"keymesh accusation ground v1");
-        hash.update(self.mesh.as_bytes());
         hash.update(self.tenant.as_bytes());
         hash.update((self.members.len() as u64).to_be_bytes());
         self.members.iter().for_each(|member| hash.update(member.as_bytes()));
@@ -128,19 +127,11 @@ pub fn judge(accusation: &CustodianAccusation, ground: Ground<'_>) -> Result<Fau
     }
     let place = ground.members.iter().position(|member| *member == binding.custodian);
     let place = place.ok_or(Doubt::NoCustodian(binding.custodian))?;
-    let unread = |what: &dyn ToString| Doubt::Capsule(what.to_string());
+    let unread = |error: keymesh_custody::DecodeError| Doubt::Unreadable(error.to_string());
     let publics: Result<Vec<_>, _> = ground.publics.iter().map(|public| RootPublic::from_bytes(public)).collect();
-    let publics: Vec<RootPublic<Ristretto>> = publics.map_err(|error| unread(&error))?;
-    let label = CapsuleLabel {
-        suite: Suite::V1,
-        mesh: ground.mesh,
-        tenant: ground.tenant,
-        root: binding.root,
-        keyring: accusation.keyring,
-        purpose: accusation.purpose.clone(),
-    };
-    let capsule = Capsule::<Ristretto>::from_bytes(&accusation.capsule).map_err(|error| unread(&error))?;
-    let capsule = capsule.verify(&label.bytes(), &publics).map_err(|error| unread(&error))?;
+    let publics: Vec<RootPublic<Ristretto>> = publics.map_err(unread)?;
+    let group_keys: Vec<Vec<u8>> = publics.iter().map(|public| public.group_key().to_vec()).collect();
+    let head = CapsuleHead::from_bytes(&claim.head).map_err(unread)?;
     let Ok(partial) = Partial::<Ristretto>::from_bytes(&accusation.partial) else { return Ok(Fault::NotAPartial) };
     if partial.committee() != usize::from(binding.committee) {
         return Ok(Fault::OtherCommittee);
@@ -150,7 +141,7 @@ pub fn judge(accusation: &CustodianAccusation, ground: Ground<'_>) -> Result<Fau
     }
     let public = publics.get(partial.committee());
     let public = public.ok_or(Doubt::NoSuchSharing { committee: binding.committee, epoch: binding.epoch })?;
-    match partial.verify(public, &capsule, &binding.bytes()) {
+    match partial.verify_of(public, &head, &group_keys, &binding.bytes()) {
         Ok(()) => Err(Doubt::Holds),
         Err(_) => Ok(Fault::Proof),
     }

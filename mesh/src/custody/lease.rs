@@ -219,8 +219,7 @@ impl Asking {
     }
 
     fn proof(&self, given: &Contribution, binding: &PartialBinding) -> Option<Box<CustodianAccusation>> {
-        let capsule = self.capsule.capsule().to_bytes();
-        given.accuse(binding, self.wanted.keyring, generation_purpose(&self.generation), &capsule).map(Box::new)
+        given.accuse(binding, &self.capsule.head().to_bytes()).map(Box::new)
     }
 
     fn try_open(&mut self) -> Progress {

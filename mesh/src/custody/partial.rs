@@ -104,6 +104,7 @@ impl PartialGrant {
             return Err(no(RefusalCode::NotReady, "this custodian keeps silent since the record was written"));
         }
         self.condition.check(view, &self.tenant)?;
+        let head = self.capsule.head().to_bytes();
         let mut parts = Vec::with_capacity(self.shares.len());
         for (committee, held) in &self.shares {
             let binding = PartialBinding {
@@ -125,7 +126,7 @@ impl PartialGrant {
                 committee: *committee,
                 epoch: held.epoch,
                 expires: self.expires,
-                sealed: Contribution::seal(&self.recipient, &binding, &partial.to_bytes(), identity, rng),
+                sealed: Contribution::seal(&self.recipient, &binding, &head, &partial.to_bytes(), identity, rng),
                 audit: recorded.sequence(),
             });
         }

@@ -28,8 +28,8 @@ pub const DEAL_BYTES: usize = 24 * 1024;
 pub const COMPLAINT_BYTES: usize = 1024;
 /// A partial, or what a custodian gave as one.
 pub const PARTIAL_BYTES: usize = 512;
-/// A capsule that comes along with an accusation: one of a key, or of the secret half of a generation.
-pub const ACCUSED_CAPSULE_BYTES: usize = 4 * 1024;
+/// What a custodian signs of the capsule that its partial is of.
+pub const CAPSULE_HEAD_BYTES: usize = 128;
 /// Committees of one root.
 pub const COMMITTEES: usize = 8;
 /// Admins of one document.

@@ -16,7 +16,7 @@ use keymesh_wire::limits;
 use super::{Allowance, Caller, Node, served};
 
 /// The longest encoded accusation: what it carries, and its claim with its envelope.
-const MOST: usize = limits::PARTIAL_BYTES + limits::ACCUSED_CAPSULE_BYTES + 1024;
+const MOST: usize = limits::PARTIAL_BYTES + 1024;
 
 impl Node {
     /// Takes an agent's proof that a custodian gave a partial that does not hold. One that is known already is answered with

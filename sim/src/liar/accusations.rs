@@ -4,11 +4,10 @@
 //! for leases itself, to one-time keys of its own, and keeps what comes. All of it holds, and so proves nothing.
 
 use keymesh_mesh::custody::message::{Answer, LeaseRequest, Verdict};
-use keymesh_mesh::custody::partial::generation_purpose;
+use keymesh_mesh::custody::partial::{generation_purpose, verified_capsule};
 use keymesh_mesh::state::TenantState;
 use keymesh_wire::body::{Contribution, CustodyClass};
-use keymesh_wire::ids::KeyringId;
-use keymesh_wire::label::{CapsulePurpose, PartialBinding, PartialPurpose};
+use keymesh_wire::label::{PartialBinding, PartialPurpose};
 use keymesh_wire::sealing::SealingSecret;
 use keymesh_wire::suite::Suite;
 
@@ -24,10 +23,8 @@ pub(super) struct Solicited {
     secret: SealingSecret,
     tenant: TenantId,
     root: RootId,
-    keyring: KeyringId,
-    purpose: CapsulePurpose,
     hash: BlobHash,
-    capsule: Vec<u8>,
+    head: Vec<u8>,
 }
 
 impl Liar {
@@ -44,7 +41,9 @@ impl Liar {
         }
         let (id, keyring) = leased[draw::place(&mut self.rng, leased.len())];
         let Some(known) = keyring.generations.first() else { return };
-        let Some(capsule) = held.blobs.get(&known.generation.capsule) else { return };
+        let (view, purpose) = (around.replica.view(), generation_purpose(&known.generation));
+        let capsule = verified_capsule(view, held, *id, keyring.root, &known.generation.capsule, purpose);
+        let Ok(capsule) = capsule else { return };
         let secret = SealingSecret::random(&mut self.rng);
         let mut request = [0; 16];
         rand_core::Rng::fill_bytes(&mut self.rng, &mut request);
@@ -64,10 +63,8 @@ impl Liar {
             secret,
             tenant: tenant.tenant,
             root: keyring.root,
-            keyring: *id,
-            purpose: generation_purpose(&known.generation),
             hash: known.generation.capsule,
-            capsule: capsule.to_vec(),
+            head: capsule.head().to_bytes(),
         };
         self.solicited.insert(request.request, solicited);
         let envelope = Verified::sign(request, around.identity).bytes().to_vec();
@@ -94,8 +91,7 @@ impl Liar {
             expires: part.expires,
         };
         let given = Contribution::open(&asked.secret, &binding, &part.sealed).ok();
-        let accusation =
-            given.and_then(|given| given.accuse(&binding, asked.keyring, asked.purpose.clone(), &asked.capsule));
+        let accusation = given.and_then(|given| given.accuse(&binding, &asked.head));
         if self.collected.len() < COLLECTED {
             self.collected.extend(accusation);
         }

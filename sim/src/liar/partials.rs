@@ -151,7 +151,10 @@ impl Liar {
         let bytes = if garbled { self.random(40) } else { partial.ok()?.to_bytes().to_vec() };
         // What it signs can be held against it, by whoever it was for; what it does not, by nobody.
         let sealed = match draw::chance(&mut self.rng, 700) {
-            true => Contribution::seal(&recipient, &binding, &bytes, around.identity, &mut self.rng),
+            true => {
+                let head = target.capsule.head().to_bytes();
+                Contribution::seal(&recipient, &binding, &head, &bytes, around.identity, &mut self.rng)
+            }
             false => {
                 let unsigned = [self.random(64), bytes].concat();
                 sealing::seal_to(&recipient, &bound, &[], &unsigned, &mut self.rng)

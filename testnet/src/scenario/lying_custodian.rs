@@ -15,7 +15,7 @@ use keymesh_wire::body::{Contribution, CustodianAccusation};
 use keymesh_wire::envelope::Verified;
 use keymesh_wire::error::Code;
 use keymesh_wire::ids::{KeyId, NodeId, RequestId, TenantId};
-use keymesh_wire::label::{CapsulePurpose, PartialBinding, PartialPurpose};
+use keymesh_wire::label::{PartialBinding, PartialPurpose};
 use keymesh_wire::request::{QuorumRequest, Receipt};
 use keymesh_wire::sealing::SealingSecret;
 use keymesh_wire::suite::Suite;
@@ -120,9 +120,11 @@ impl LyingCustodian {
             expires: part.expires,
         };
         let given = Contribution::open(&secret, &binding, &part.sealed).map_err(|_| missing("partial for us"))?;
-        let purpose = CapsulePurpose::Version { key, version: answer.version };
-        let accusation = given.accuse(&binding, answer.keyring, purpose, &answer.capsule);
-        accusation.ok_or_else(|| missing("signature of the custodian"))
+        let mesh = net.mesh.ok_or_else(|| missing("mesh"))?;
+        let capsule = quorum::decode_committees(&answer.committees)
+            .and_then(|committees| quorum::verified_capsule(mesh, tenant, &answer, &committees))
+            .map_err(|error| TestnetError::Unexpected(format!("the answer's capsule: {error}")))?;
+        given.accuse(&binding, &capsule.head().to_bytes()).ok_or_else(|| missing("signature of the custodian"))
     }
 }
 

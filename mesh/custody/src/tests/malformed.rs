@@ -9,7 +9,8 @@ use crate::epochs::repair::{Commitment, Delta, Sigma};
 use crate::epochs::{Complaint, Deal, EpochKey, EpochSecret};
 use crate::suite::{self, Suite};
 use crate::{
-    Broadcast, Capsule, Committee, DecodeError, Dkg, KeyShare, Output, Partial, Ristretto, RootPublic, SubShare,
+    Broadcast, Capsule, CapsuleHead, Committee, DecodeError, Dkg, KeyShare, Output, Partial, Ristretto, RootPublic,
+    SubShare,
 };
 
 /// One of each encoding.
@@ -22,9 +23,11 @@ fn make_samples() -> Vec<Vec<u8>> {
     let root = Dealt::<Ristretto>::new(2, 3, &mut rng(90));
     let publics = [root.public.clone()];
     let capsule = sealed(b"l", &publics, b"payload", 91);
-    let partial = root.partial(2, &capsule.clone().verify(b"l", &publics).unwrap(), b"b");
+    let verified = capsule.clone().verify(b"l", &publics).unwrap();
+    let partial = root.partial(2, &verified, b"b");
     let mut samples =
         vec![root.public.to_bytes(), root.share(1).expose().to_vec(), capsule.to_bytes(), partial.to_bytes().to_vec()];
+    samples.push(verified.head().to_bytes());
     let committee = Committee::new(vec![[1; 32], [2; 32]], 2).unwrap();
     let start = |me| Dkg::<Ristretto>::start(committee.clone(), super::index(me), b"c", &mut rng(92)).unwrap();
     let ((mut one, _), (_, mut two)) = (start(1), start(2));
@@ -46,6 +49,7 @@ fn accepted_by<C: Suite>(bytes: &[u8]) -> usize {
         RootPublic::<C>::from_bytes(bytes).map(|value| value.to_bytes()),
         KeyShare::<C>::from_exposed(bytes).map(|value| value.expose().to_vec()),
         Capsule::<C>::from_bytes(bytes).map(|value| value.to_bytes()),
+        CapsuleHead::<C>::from_bytes(bytes).map(|value| value.to_bytes()),
         Partial::<C>::from_bytes(bytes).map(|value| value.to_bytes().to_vec()),
         Broadcast::<C>::from_bytes(bytes).map(|value| value.to_bytes()),
         SubShare::<C>::from_exposed(bytes).map(|value| value.expose().to_vec()),

@@ -1,7 +1,10 @@
 //! Liars are named to everybody, and nobody else is.
 
 use keymesh_custody::{KeyShare, Ristretto, VerifiedCapsule, open_partial};
-use keymesh_wire::body::{Body, Contribution, CustodianAccusation, SharingAct, SharingRef, SharingWord};
+use keymesh_wire::body::{
+    Body, Contribution, CustodianAccusation, KeyState, KeyStateChange, PartialClaim, SharingAct, SharingRef,
+    SharingWord,
+};
 use keymesh_wire::codec;
 use keymesh_wire::envelope::Verified;
 use keymesh_wire::error::Code;
@@ -73,9 +76,10 @@ fn signed_partial(stage: &Stage, binding: PartialBinding, by: &str, partial: &[u
     let mut rng = rng();
     let recipient = SealingSecret::random(&mut rng);
     let binding = PartialBinding { recipient: *recipient.public().as_bytes(), ..binding };
-    let sealed = Contribution::seal(&recipient.public(), &binding, partial, &identity(by), &mut rng);
+    let head = capsule(stage).head().to_bytes();
+    let sealed = Contribution::seal(&recipient.public(), &binding, &head, partial, &identity(by), &mut rng);
     let given = Contribution::open(&recipient, &binding, &sealed).expect("for us");
-    given.accuse(&binding, stage.keyring, purpose(stage), &stage.blobs[0].1).expect("signed")
+    given.accuse(&binding, &head).expect("signed")
 }
 
 /// An accusation of a custodian that used this share for what it signed.
@@ -84,9 +88,10 @@ pub(crate) fn accuse(stage: &Stage, custodian: &str, share: &KeyShare<Ristretto>
     let recipient = SealingSecret::random(&mut rng);
     let binding = PartialBinding { recipient: *recipient.public().as_bytes(), ..binding(stage, custodian) };
     let partial = open_partial(share, &capsule(stage), &binding.bytes(), &mut rng).expect("made");
-    let sealed = Contribution::seal(&recipient.public(), &binding, &partial.to_bytes(), &identity(custodian), &mut rng);
+    let (head, partial) = (capsule(stage).head().to_bytes(), partial.to_bytes());
+    let sealed = Contribution::seal(&recipient.public(), &binding, &head, &partial, &identity(custodian), &mut rng);
     let given = Contribution::open(&recipient, &binding, &sealed).expect("for us");
-    given.accuse(&binding, stage.keyring, purpose(stage), &stage.blobs[0].1).expect("signed")
+    given.accuse(&binding, &head).expect("signed")
 }
 
 fn false_one(stage: &Stage, custodian: &str) -> CustodianAccusation {
@@ -117,6 +122,20 @@ fn a_partial_of_another_share_convicts_the_custodian_that_signed_it() {
     assert!(!stage.tenant.document_now().is_invalid(&first));
 }
 
+/// Found by seed 173 of the simulator: the capsule was in the accusation, and lay on every disk after its key was destroyed.
+#[test]
+fn an_accusation_outlives_the_key_it_was_about_and_keeps_nothing_of_its_ciphertext() {
+    let mut stage = Stage::new();
+    let accusation = false_one(&stage, "n3");
+    let (said, (_, capsule)) = (codec::encode(&accusation), &stage.blobs[0]);
+    let sealed = &capsule[capsule.len() - 48..];
+    assert!(!sealed.windows(8).any(|part| said.windows(8).any(|there| there == part)));
+    stage.tenant.say("n1", &Body::AccuseCustodian(accusation));
+    let (key, keyring, state) = (stage.key, stage.keyring, KeyState::Destroyed);
+    stage.tenant.say("ann", &Body::SetKeyState(KeyStateChange { key, keyring, state }));
+    assert_eq!(accused(&stage), [(who("n3"), Fault::Proof, who("n1"))]);
+}
+
 #[test]
 fn whatever_is_no_partial_of_its_own_convicts_the_custodian_that_signed_it() {
     let stage = Stage::new();
@@ -145,14 +164,9 @@ fn an_honest_custodian_is_not_convicted_by_what_it_gave_whoever_says_it() {
 #[test]
 fn a_partial_for_something_else_convicts_nobody() {
     let stage = Stage::new();
-    let right = false_one(&stage, "n3");
-    let for_another_key = CustodianAccusation {
-        purpose: CapsulePurpose::Version { key: stage.key, version: version("disk").version },
-        ..right.clone()
-    };
-    assert!(matches!(judged(&stage, &for_another_key), Err(Doubt::Capsule(_))));
-    let other_keyring = CustodianAccusation { keyring: keymesh_wire::ids::KeyringId::from_bytes([9; 32]), ..right };
-    assert!(matches!(judged(&stage, &other_keyring), Err(Doubt::Capsule(_))));
+    let headless = Verified::sign(PartialClaim::new(binding(&stage, "n3"), b"no head", b"garbage"), &identity("n3"));
+    let headless = CustodianAccusation { claim: headless.bytes().to_vec(), partial: b"garbage".to_vec() };
+    assert!(matches!(judged(&stage, &headless), Err(Doubt::Unreadable(_))));
     let unknown = PartialBinding { epoch: 7, ..binding(&stage, "n3") };
     let unknown = signed_partial(&stage, unknown, "n3", b"garbage");
     assert_eq!(judged(&stage, &unknown), Err(Doubt::NoSuchSharing { committee: 0, epoch: 7 }));
@@ -273,7 +287,10 @@ fn lie(stage: &Stage, custodian: &str, asked: &LeaseRequest, part: &SealedPart, 
     let partial = open_partial(&share, &capsule(stage), &binding.bytes(), &mut rng).expect("made").to_bytes();
     let recipient = keymesh_wire::sealing::SealingPublic::from_bytes(asked.recipient).expect("a key");
     let sealed = match signs {
-        true => Contribution::seal(&recipient, &binding, &partial, &identity(custodian), &mut rng),
+        true => {
+            let head = capsule(stage).head().to_bytes();
+            Contribution::seal(&recipient, &binding, &head, &partial, &identity(custodian), &mut rng)
+        }
         false => {
             let unsigned = [&[7; 64][..], &partial].concat();
             keymesh_wire::sealing::seal_to(&recipient, &binding.bytes(), &[], &unsigned, &mut rng)

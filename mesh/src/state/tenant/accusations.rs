@@ -109,7 +109,7 @@ impl TenantState {
             false => committee.public.as_deref(),
         });
         let publics: Vec<&[u8]> = publics.collect::<Option<_>>().ok_or_else(none)?;
-        let verdict = judge(Ground { mesh: self.mesh, tenant: self.tenant, members, publics: &publics });
+        let verdict = judge(Ground { tenant: self.tenant, members, publics: &publics });
         verdict.or_else(|doubt| match mutant::is(Mutant::AccusationUnchecked) {
             true => Ok(Fault::Proof),
             false => Err(doubt),

@@ -1,10 +1,10 @@
 //! What a custodian gives towards an opening, signed, and the accusation that follows when it does not hold (I5).
 //!
-//! A custodian signs what it contributes: the hash of the partial together with all that the partial is bound to. The
+//! A custodian signs what it contributes: the hash of the partial together with all that the partial is bound to and the
+//! head of the capsule it is of, which is not the ciphertext: accusations stay for ever, ciphertexts must not (I10). The
 //! signature travels inside the seal to the recipient's one-time key, so that whoever carries the answer can neither
 //! remove it from a partial nor put another one in a custodian's name without the recipient's notice. A recipient that
-//! finds the partial false holds a proof that convinces everybody who knows the sharing's public half and the capsule,
-//! and reveals neither its one-time key nor any other partial.
+//! finds the partial false holds a proof that convinces everybody who knows the sharing's public half, and reveals neither its one-time key nor any other partial.
 //!
 //! The signature covers the hash and not the partial, so that nothing that is kept or compared on the way holds a copy of
 //! key material; only an accusation carries the partial itself.
@@ -16,8 +16,8 @@ use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
 
 use crate::envelope::{EnvelopeError, Signable, Verified};
-use crate::ids::{BlobHash, KeyringId, PrincipalId};
-use crate::label::{CapsulePurpose, PartialBinding};
+use crate::ids::{BlobHash, PrincipalId};
+use crate::label::PartialBinding;
 use crate::limits;
 use crate::sealing::{self, SealError, SealingPublic, SealingSecret};
 use crate::secret::SecretBytes;
@@ -32,6 +32,11 @@ pub struct PartialClaim {
     /// SHA-256 of the partial's bytes.
     #[n(1)]
     pub partial: BlobHash,
+    /// The head of the capsule that it is of, as the custody crate encodes it: at most
+    /// [`limits::CAPSULE_HEAD_BYTES`] bytes.
+    #[n(2)]
+    #[cbor(with = "minicbor::bytes")]
+    pub head: Vec<u8>,
 }
 
 impl Signable for PartialClaim {
@@ -45,8 +50,8 @@ impl Signable for PartialClaim {
 
 impl PartialClaim {
     /// The claim to these bytes.
-    pub fn new(binding: PartialBinding, partial: &[u8]) -> Self {
-        Self { binding, partial: sha256(partial) }
+    pub fn new(binding: PartialBinding, head: &[u8], partial: &[u8]) -> Self {
+        Self { binding, partial: sha256(partial), head: head.to_vec() }
     }
 }
 
@@ -59,18 +64,19 @@ pub struct Contribution {
 }
 
 impl Contribution {
-    /// Signs `partial` for `binding` and seals both to the recipient.
+    /// Signs `partial`, of the capsule with this head, for `binding`, and seals it with the signature to the recipient.
     ///
     /// # Panics
     /// When the identity is not the custodian's that the binding names.
     pub fn seal(
         recipient: &SealingPublic,
         binding: &PartialBinding,
+        head: &[u8],
         partial: &[u8],
         identity: &Identity,
         rng: &mut impl CryptoRng,
     ) -> Vec<u8> {
-        let claim = Verified::sign(PartialClaim::new(binding.clone(), partial), identity);
+        let claim = Verified::sign(PartialClaim::new(binding.clone(), head, partial), identity);
         let plaintext = SecretBytes::from_vec([claim.signature().as_slice(), partial].concat());
         sealing::seal_to(recipient, &binding.bytes(), &[], plaintext.expose_secret(), rng)
     }
@@ -93,27 +99,17 @@ impl Contribution {
         &self.plaintext.expose_secret()[SIGNATURE_BYTES..]
     }
 
-    /// The custodian's word for it, if it gave that: only then can anybody else be shown.
-    pub fn claim(&self, binding: &PartialBinding) -> Option<Verified<PartialClaim>> {
+    /// The custodian's word for it, if it gave that of the capsule with this head, which is the recipient's own and not taken
+    /// from anybody: only then can others be shown.
+    pub fn claim(&self, binding: &PartialBinding, head: &[u8]) -> Option<Verified<PartialClaim>> {
         let signature = self.plaintext.expose_secret().first_chunk::<SIGNATURE_BYTES>()?;
-        Verified::from_parts(PartialClaim::new(binding.clone(), self.partial()), signature).ok()
+        Verified::from_parts(PartialClaim::new(binding.clone(), head, self.partial()), signature).ok()
     }
 
     /// The accusation that this partial, which the recipient found false, is worth: nothing if the custodian did not sign.
-    pub fn accuse(
-        &self,
-        binding: &PartialBinding,
-        keyring: KeyringId,
-        purpose: CapsulePurpose,
-        capsule: &[u8],
-    ) -> Option<CustodianAccusation> {
-        let accusation = CustodianAccusation {
-            claim: self.claim(binding)?.bytes().to_vec(),
-            partial: self.partial().to_vec(),
-            keyring,
-            purpose,
-            capsule: capsule.to_vec(),
-        };
+    pub fn accuse(&self, binding: &PartialBinding, head: &[u8]) -> Option<CustodianAccusation> {
+        let claim = self.claim(binding, head)?.bytes().to_vec();
+        let accusation = CustodianAccusation { claim, partial: self.partial().to_vec() };
         accusation.claim().is_ok().then_some(accusation)
     }
 }
@@ -129,16 +125,6 @@ pub struct CustodianAccusation {
     #[n(1)]
     #[cbor(with = "minicbor::bytes")]
     pub partial: Vec<u8>,
-    /// The keyring of what was to be opened.
-    #[n(2)]
-    pub keyring: KeyringId,
-    /// What of that keyring the capsule holds.
-    #[n(3)]
-    pub purpose: CapsulePurpose,
-    /// The capsule itself: where its bytes have been erased or have not arrived, the judgement must not differ.
-    #[n(4)]
-    #[cbor(with = "minicbor::bytes")]
-    pub capsule: Vec<u8>,
 }
 
 /// Why something is no accusation, whatever the sharing.
@@ -150,9 +136,6 @@ pub enum AccusationError {
     /// The custodian signed another partial.
     #[error("the partial is not the one that the custodian signed")]
     OtherPartial,
-    /// The partial was for another capsule.
-    #[error("the capsule is not the one that the custodian signed for")]
-    OtherCapsule,
     /// More bytes than an accusation may have.
     #[error("the {what} is longer than {limit} bytes")]
     TooLong {
@@ -164,7 +147,7 @@ pub enum AccusationError {
 }
 
 impl CustodianAccusation {
-    /// The custodian's word, which it gave for exactly this partial and this capsule.
+    /// The custodian's word, which it gave for exactly this partial.
     ///
     /// # Errors
     /// [`AccusationError`].
@@ -174,13 +157,10 @@ impl CustodianAccusation {
             false => Ok(()),
         };
         fits("partial", &self.partial, limits::PARTIAL_BYTES)?;
-        fits("capsule", &self.capsule, limits::ACCUSED_CAPSULE_BYTES)?;
         let claim = Verified::<PartialClaim>::from_bytes(&self.claim)?;
+        fits("head of the capsule", &claim.head, limits::CAPSULE_HEAD_BYTES)?;
         if claim.partial != sha256(&self.partial) {
             return Err(AccusationError::OtherPartial);
-        }
-        if claim.binding.capsule != sha256(&self.capsule) {
-            return Err(AccusationError::OtherCapsule);
         }
         Ok(claim)
     }

@@ -1,6 +1,7 @@
 //! What custodians sign of their partials, and what is refused as an accusation without knowing any state.
 
-use keymesh_wire::body::{AccusationError, Body, Contribution, CustodianAccusation};
+use keymesh_wire::body::{AccusationError, Body, Contribution, CustodianAccusation, PartialClaim};
+use keymesh_wire::envelope::Verified;
 use keymesh_wire::ids::BlobHash;
 use keymesh_wire::label::PartialBinding;
 use keymesh_wire::limits;
@@ -19,19 +20,19 @@ fn scene() -> (ChaCha20Rng, SealingSecret, PartialBinding) {
 }
 
 fn accuse(given: &Contribution, binding: &PartialBinding) -> Option<CustodianAccusation> {
-    let sample = accusation();
-    given.accuse(binding, sample.keyring, sample.purpose, &sample.capsule)
+    given.accuse(binding, HEAD)
 }
 
 #[test]
 fn what_a_custodian_seals_opens_for_its_binding_alone_and_can_be_held_against_it() {
     let (mut rng, recipient, binding) = scene();
-    let sealed = Contribution::seal(&recipient.public(), &binding, b"a partial", &identity(11), &mut rng);
+    let sealed = Contribution::seal(&recipient.public(), &binding, HEAD, b"a partial", &identity(11), &mut rng);
     let given = Contribution::open(&recipient, &binding, &sealed).expect("opens");
     assert_eq!(given.partial(), b"a partial");
     let accused = accuse(&given, &binding).expect("a proof");
     assert_eq!(accused.claim().expect("the custodian's").binding, binding);
     assert_eq!(Body::AccuseCustodian(accused).check(), Ok(()));
+    assert!(given.accuse(&binding, b"another").is_none(), "it signed for the capsule that its recipient has");
     let later = PartialBinding { epoch: binding.epoch + 1, ..binding };
     assert!(Contribution::open(&recipient, &later, &sealed).is_err());
 }
@@ -43,11 +44,11 @@ fn a_partial_without_the_custodians_signature_accuses_nobody() {
     let sealed = sealing::seal_to(&recipient.public(), &binding.bytes(), &[], &unsigned, &mut rng);
     let given = Contribution::open(&recipient, &binding, &sealed).expect("opens");
     assert_eq!(given.partial(), b"a partial");
-    assert!(given.claim(&binding).is_none() && accuse(&given, &binding).is_none());
+    assert!(given.claim(&binding, HEAD).is_none() && accuse(&given, &binding).is_none());
 
     // Whoever carries answers can sign with its own key; the binding names the custodian.
     let other = PartialBinding { custodian: who(12), ..binding.clone() };
-    let sealed = Contribution::seal(&recipient.public(), &other, b"a partial", &identity(12), &mut rng);
+    let sealed = Contribution::seal(&recipient.public(), &other, HEAD, b"a partial", &identity(12), &mut rng);
     assert!(Contribution::open(&recipient, &binding, &sealed).is_err());
 }
 
@@ -71,22 +72,23 @@ fn an_accusation_by_anything_but_what_the_custodian_signed_is_no_statement() {
         error
     };
     assert_eq!(altered(|it| it.partial.push(0)), AccusationError::OtherPartial);
-    assert_eq!(altered(|it| it.capsule.push(0)), AccusationError::OtherCapsule);
     assert!(matches!(altered(|it| it.claim[20] ^= 1), AccusationError::Claim(_)));
     assert!(matches!(altered(|it| it.claim.clear()), AccusationError::Claim(_)));
     let long = |it: &mut CustodianAccusation| it.partial = vec![0; limits::PARTIAL_BYTES + 1];
     assert!(matches!(altered(long), AccusationError::TooLong { what: "partial", .. }));
-    let long = |it: &mut CustodianAccusation| it.capsule = vec![0; limits::ACCUSED_CAPSULE_BYTES + 1];
-    assert!(matches!(altered(long), AccusationError::TooLong { what: "capsule", .. }));
+    let long = |it: &mut CustodianAccusation| {
+        let claim = PartialClaim { head: vec![0; limits::CAPSULE_HEAD_BYTES + 1], ..partial_claim() };
+        it.claim = Verified::sign(claim, &identity(11)).bytes().to_vec();
+    };
+    assert!(matches!(altered(long), AccusationError::TooLong { what: "head of the capsule", .. }));
 }
 
 #[test]
 fn an_accusation_fits_into_a_statement_and_a_claim_into_its_limit() {
-    let largest = CustodianAccusation {
-        partial: vec![1; limits::PARTIAL_BYTES],
-        capsule: vec![2; limits::ACCUSED_CAPSULE_BYTES],
-        ..accusation()
-    };
+    let head = vec![2; limits::CAPSULE_HEAD_BYTES];
+    let claim = Verified::sign(PartialClaim { head, ..partial_claim() }, &identity(11));
+    let largest = CustodianAccusation { claim: claim.bytes().to_vec(), partial: vec![1; limits::PARTIAL_BYTES] };
+    assert!(Verified::<PartialClaim>::from_bytes(&largest.claim).is_ok());
     assert!(keymesh_wire::codec::encode(&largest).len() * 2 < limits::STATEMENT_BYTES);
     assert_ne!(partial_claim().partial, BlobHash::from_bytes([0; 32]));
 }
