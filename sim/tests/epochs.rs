@@ -20,8 +20,13 @@ struct Vault {
 
 impl Vault {
     fn new(seed: u64, nodes: usize) -> Self {
+        Self::of(seed, nodes, 3, 1)
+    }
+
+    /// With a root of five custodians.
+    fn of(seed: u64, nodes: usize, threshold: u8, faults: u8) -> Self {
         let mut ground = Ground::new(seed, Plan::calm(nodes));
-        let root = ground.propose_root(&[0, 1, 2, 3, 4], 3, 1);
+        let root = ground.propose_root(&[0, 1, 2, 3, 4], threshold, faults);
         ground.await_root(root);
         ground.furnish();
         let keyring = ground.quorum_keyring(0, "vault");
@@ -288,16 +293,8 @@ fn shares_that_are_old_are_refreshed_by_the_first_custodian_that_is_there() {
 /// to keep the root shut, and three others must not move it to where nobody heard of the denial.
 #[test]
 fn an_effective_denial_binds_the_custodians_that_the_others_move_the_root_to() {
-    let mut ground = Ground::new(7, Plan::calm(7));
-    let root = ground.propose_root(&[0, 1, 2, 3, 4], 4, 0);
-    ground.await_root(root);
-    ground.furnish();
-    let keyring = ground.quorum_keyring(0, "vault");
-    let (key, data) = ground.key(0, keyring, "seal");
-    let agent = Agent::new(Instance::A1, &mut ground.world.rng);
-    assert!(ground.world.enrol_now(0, ground.tenant, &agent, &ground.launcher));
-    assert!(ground.settle());
-    let mut vault = Vault { ground, root, agent, key, data };
+    let mut vault = Vault::of(7, 7, 4, 0);
+    let root = vault.root;
     reshare(&mut vault.ground, root, &[2, 3, 4, 5, 6], 3, 1);
     let dealt = |vault: &Vault| {
         let said = vault.ground.world.watch.statements.values();

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::error::TestnetError;
+use crate::error::{TestnetError, promised};
+use crate::report::Observed;
 use crate::tool::Tool;
 
 /// Between an answer and the next question: leaves most of a small machine to those who are asked.
@@ -93,6 +94,25 @@ impl Load {
         });
         done.collect()
     }
+
+    /// Ends it, and says and notes of each asker how long its keys took. Returns every answer: each of them is a key.
+    ///
+    /// # Errors
+    /// [`TestnetError::Unexpected`] with the words of every answer that is none, or if a thread panicked.
+    pub fn all_given(self, seen: &mut Observed) -> Result<Vec<(&'static str, Vec<Asked>)>, TestnetError> {
+        let all = self.finish()?;
+        for (name, answers) in &all {
+            let failed: Vec<&str> = answers.iter().filter_map(|asked| asked.failed.as_deref()).collect();
+            promised!(failed.is_empty(), "{name}: {}", failed.join("\n"));
+            let summary = summary(answers);
+            seen.say(format!(
+                "{name}: {} asked for, all given; half within {} ms, 99 of 100 within {} ms, the longest {} ms",
+                summary["asked"], summary["p50_ms"], summary["p99_ms"], summary["max_ms"]
+            ));
+            seen.note(name, summary);
+        }
+        Ok(all)
+    }
 }
 
 fn lock(answers: &Mutex<Vec<Asked>>) -> MutexGuard<'_, Vec<Asked>> {
@@ -115,7 +135,7 @@ fn ask(agent: &Tool, key: &str, class: &str, started: Instant) -> Asked {
 
 /// How many answers, how many were no keys, and how long keys took: half of them, 99 of 100, and the longest, in
 /// milliseconds.
-pub fn summary(answers: &[Asked]) -> Value {
+fn summary(answers: &[Asked]) -> Value {
     let mut took: Vec<u128> =
         answers.iter().filter(|asked| asked.failed.is_none()).map(|asked| asked.took.as_millis()).collect();
     took.sort_unstable();

@@ -13,7 +13,7 @@ use super::Scene;
 use super::stage::{EQUAL, Stage};
 use crate::epochs::{Made, Said, median};
 use crate::error::{TestnetError, promised};
-use crate::load::{Load, summary};
+use crate::load::Load;
 use crate::report::{Observed, Step};
 use crate::testnet::Testnet;
 use crate::topology::{FOUR_CLOUDS, Place};
@@ -242,17 +242,9 @@ const ASKED: Step<CustodyChanges> = Step {
     title: "What the instances were told in all that time: keys, and nothing else",
     run: |scene, seen| {
         let load = scene.load.take().ok_or_else(|| TestnetError::Unexpected("nobody asked for keys".into()))?;
-        for (name, answers) in load.finish()? {
-            let summary = summary(&answers);
-            let failed: Vec<&str> = answers.iter().filter_map(|asked| asked.failed.as_deref()).collect();
-            promised!(failed.is_empty(), "{name}: {}", failed.join("\n"));
+        for (name, answers) in load.all_given(seen)? {
             let other = answers.iter().filter_map(|asked| asked.root.as_deref()).find(|root| scene.root != **root);
             promised!(other.is_none(), "{name} saw another public key: {other:?}");
-            seen.say(format!(
-                "{name}: {} asked for, all given; half within {} ms, 99 of 100 within {} ms, the longest {} ms",
-                summary["asked"], summary["p50_ms"], summary["p99_ms"], summary["max_ms"]
-            ));
-            seen.note(name, summary);
         }
         Ok(())
     },

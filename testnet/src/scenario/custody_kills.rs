@@ -17,7 +17,7 @@ use super::Scene;
 use super::stage::{EQUAL, Stage};
 use crate::epochs::Said;
 use crate::error::{TestnetError, promised};
-use crate::load::{Load, summary};
+use crate::load::Load;
 use crate::report::{Observed, Step};
 use crate::testnet::{Extent, Testnet};
 use crate::topology::{Place, THREE_CLOUDS};
@@ -213,15 +213,7 @@ const ASKED: Step<CustodyKills> = Step {
     title: "What the instances were told in all that time: keys, and nothing else",
     run: |scene, seen| {
         let load = scene.load.take().ok_or_else(|| TestnetError::Unexpected("nobody asked for keys".into()))?;
-        for (name, answers) in load.finish()? {
-            let summary = summary(&answers);
-            promised!(summary["failed"] == 0, "{name}: {summary}");
-            seen.say(format!(
-                "{name}: {} asked for, all given; half within {} ms, 99 of 100 within {} ms, the longest {} ms",
-                summary["asked"], summary["p50_ms"], summary["p99_ms"], summary["max_ms"]
-            ));
-            seen.note(name, summary);
-        }
+        load.all_given(seen)?;
         Ok(())
     },
 };

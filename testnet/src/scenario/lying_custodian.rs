@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use super::Scene;
 use super::stage::{EQUAL, Stage};
 use crate::error::{TestnetError, promised};
-use crate::load::{Load, summary};
+use crate::load::Load;
 use crate::report::Step;
 use crate::testnet::{Testnet, parsed};
 use crate::topology::{FOUR_CLOUDS, Place};
@@ -276,16 +276,7 @@ const ASKED: Step<LyingCustodian> = Step {
     title: "What the instances were told in all that time: keys, and nothing else",
     run: |scene, seen| {
         let load = scene.load.take().ok_or_else(|| TestnetError::Unexpected("nobody asked for keys".into()))?;
-        for (name, answers) in load.finish()? {
-            let failed: Vec<&str> = answers.iter().filter_map(|asked| asked.failed.as_deref()).collect();
-            promised!(failed.is_empty(), "{name}: {}", failed.join("\n"));
-            let summary = summary(&answers);
-            seen.say(format!(
-                "{name}: {} asked for, all given; half within {} ms, the longest {} ms",
-                summary["asked"], summary["p50_ms"], summary["max_ms"]
-            ));
-            seen.note(name, summary);
-        }
+        load.all_given(seen)?;
         Ok(())
     },
 };
