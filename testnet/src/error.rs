@@ -43,6 +43,12 @@ pub enum TestnetError {
         /// The package that has it.
         package: &'static str,
     },
+    /// The system lets nobody but root do this.
+    #[error("cannot {doing} a network namespace: it takes root")]
+    Unprivileged {
+        /// What was being done.
+        doing: &'static str,
+    },
     /// A command failed that should have succeeded.
     #[error("`{command}` ended with {status}: {said}")]
     Command {

@@ -13,6 +13,7 @@ pub mod error;
 pub mod instance;
 pub mod load;
 pub mod metadata;
+pub mod netns;
 pub mod packages;
 pub mod prepared;
 pub mod process;

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::binaries::Binaries;
 use crate::error::TestnetError;
+use crate::netns::Namespace;
 use crate::process::Process;
 use crate::tool::{Json, Tool};
 use crate::topology::{self, Addresses, Place};
@@ -43,6 +44,8 @@ pub struct Node {
     pub dir: PathBuf,
     /// Its id, once its folder is set up.
     pub id: Option<NodeId>,
+    /// The network it is started in; absent, that of whoever starts it.
+    pub namespace: Option<Arc<Namespace>>,
     process: Slot,
 }
 
@@ -115,6 +118,7 @@ impl Testnet {
             addresses,
             dir: dir.join(place.name),
             id: None,
+            namespace: None,
             process: Slot::default(),
         });
         let cli = Tool::new(&binaries.keymesh, &dir.join("commands.log"));
@@ -312,6 +316,7 @@ impl Testnet {
             log: self.dir.join("logs").join(format!("{}.log", node.place.name)),
             door: node.door(),
             id: node.id,
+            namespace: node.namespace.clone(),
             slot: node.process.clone(),
         }
     }
@@ -501,6 +506,7 @@ pub(crate) struct Starter {
     log: PathBuf,
     door: SocketAddr,
     id: Option<NodeId>,
+    namespace: Option<Arc<Namespace>>,
     pub(crate) slot: Slot,
 }
 
@@ -514,7 +520,11 @@ impl Starter {
     pub(crate) fn spawn(&self) -> Result<Process, TestnetError> {
         let mut command = Command::new(&self.program);
         command.arg("run").arg("--config").arg(&self.config);
-        Process::spawn(self.name, command, &self.log)
+        let spawn = || Process::spawn(self.name, command, &self.log);
+        match &self.namespace {
+            Some(namespace) => namespace.within(spawn)?,
+            None => spawn(),
+        }
     }
 
     /// Waits until the node answers at its door.
