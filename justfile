@@ -72,6 +72,10 @@ scale *ARGS:
 bench *ARGS="release --connections 8 --seconds 10 --json -":
     cargo run --release -p keymesh-benches -- {{ARGS}}
 
+# Blind releases and lease openings between zones 40 ms apart: real nodes in network namespaces, so this takes root.
+wan *ARGS="--one-way-ms 40":
+    cargo run --release -p keymesh-benches -- wan {{ARGS}}
+
 # The static agent, small enough for an initramfs, and its size.
 agent-static:
     RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile agent -p keymesh-agent --target x86_64-unknown-linux-gnu

@@ -21,3 +21,5 @@ pub mod quorum;
 pub mod release;
 pub mod spread;
 pub mod start;
+pub mod switch;
+pub mod wan;

@@ -64,7 +64,14 @@ impl Mesh {
     /// [`BenchError`].
     pub fn begin(programs: Option<&Path>, places: &[Place]) -> Result<Self, BenchError> {
         let binaries = programs.map_or_else(Binaries::build, Binaries::in_folder)?;
-        let mut net = Testnet::new(binaries, places, None)?;
+        Self::of(Testnet::new(binaries, places, None)?)
+    }
+
+    /// Starts the nodes of `net`, of which nothing runs yet, and admits them.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub fn of(mut net: Testnet) -> Result<Self, BenchError> {
         let people = People::new();
         let mut draft = people.mesh()?;
         let mesh = MeshId::from(draft.id());

@@ -11,7 +11,7 @@ use keymesh_benches::figures::{Figures, Row, show};
 use keymesh_benches::live::Mesh;
 use keymesh_benches::people::Committee;
 use keymesh_benches::people::{Keys, Tenant};
-use keymesh_benches::{dkg, epochs, quorum, release, spread, start};
+use keymesh_benches::{dkg, epochs, quorum, release, spread, start, wan};
 use keymesh_testnet::topology::THREE_CLOUDS;
 use keymesh_wire::sign::Identity;
 use serde::Serialize;
@@ -76,7 +76,19 @@ enum Command {
     },
     /// Starting a node, and its memory when idle
     Start,
-    /// Everything, in one table beside what it should be
+    /// Blind releases and lease openings between zones that are far apart; takes root
+    Wan {
+        /// How long a packet takes from one zone to another
+        #[arg(long, default_value_t = 40)]
+        one_way_ms: u64,
+        /// How many blind releases, and how many under a lease
+        #[arg(long, default_value_t = 100)]
+        releases: usize,
+        /// How many lease openings; each takes two seconds
+        #[arg(long, default_value_t = 30)]
+        openings: usize,
+    },
+    /// Everything that takes no root, in one table beside what it should be
     All,
 }
 
@@ -146,23 +158,23 @@ fn everything(mesh: Mesh) -> Result<Everything, BenchError> {
 }
 
 fn run(cli: &Cli) -> Result<(), BenchError> {
-    let places = match cli.command {
-        Command::Reshare { .. } => &epochs::ELEVEN[..],
-        _ => &THREE_CLOUDS,
-    };
-    let (json, mesh) = (cli.json.as_deref(), Mesh::begin(cli.programs.as_deref(), places)?);
+    let (json, programs) = (cli.json.as_deref(), cli.programs.as_deref());
+    let five = || Mesh::begin(programs, &THREE_CLOUDS);
     match cli.command {
-        Command::Release { connections, seconds } => show(&Prepared::on(mesh)?.release(connections, seconds)?, json),
-        Command::Quorum { connections, seconds } => show(&Prepared::on(mesh)?.quorum(connections, seconds)?, json),
-        Command::Dkg { times } => show(&dkg::measure(&mesh, times)?, json),
-        Command::Reshare { times } => show(&epochs::reshare(&mesh, times)?, json),
+        Command::Release { connections, seconds } => show(&Prepared::on(five()?)?.release(connections, seconds)?, json),
+        Command::Quorum { connections, seconds } => show(&Prepared::on(five()?)?.quorum(connections, seconds)?, json),
+        Command::Dkg { times } => show(&dkg::measure(&five()?, times)?, json),
+        Command::Reshare { times } => show(&epochs::reshare(&Mesh::begin(programs, &epochs::ELEVEN)?, times)?, json),
         Command::Refresh { tenants } => {
-            let Prepared { mesh, tenant, keys, agent } = Prepared::on(mesh)?;
+            let Prepared { mesh, tenant, keys, agent } = Prepared::on(five()?)?;
             show(&epochs::refresh(&mesh, (&tenant, &keys, &agent), tenants)?, json)
         }
-        Command::Spread { statements } => show(&spread::measure(&mesh, statements)?, json),
-        Command::Start => show(&start::measure(&mesh)?, json),
-        Command::All => show(&everything(mesh)?, json),
+        Command::Spread { statements } => show(&spread::measure(&five()?, statements)?, json),
+        Command::Start => show(&start::measure(&five()?)?, json),
+        Command::Wan { one_way_ms, releases, openings } => {
+            show(&wan::measure(programs, Duration::from_millis(one_way_ms), releases, openings)?, json)
+        }
+        Command::All => show(&everything(five()?)?, json),
     }
 }
 

@@ -37,6 +37,8 @@ pub struct People {
     pub bob: Identity,
     /// Launches instances.
     pub deploy: Identity,
+    /// How long leases last that they agree upon from now on.
+    pub lease: Millis,
 }
 
 /// A tenant: two admins, any one of whom signs for what is not about roots.
@@ -94,7 +96,7 @@ impl People {
     /// Strangers to everybody.
     pub fn new() -> Self {
         let [ann, bob, deploy] = [(); 3].map(|()| Identity::generate(&mut randomness()));
-        Self { ann, bob, deploy }
+        Self { ann, bob, deploy, lease: LEASE }
     }
 
     /// A mesh that ann founds.
@@ -204,7 +206,7 @@ impl People {
         let purpose = CapsulePurpose::Generation { number: 1, public };
         let (root, capsule) = capsule(tenant, keyring, purpose, pair.expose_secret().expose_secret())?;
         let generation = Generation { number: 1, public, capsule: tenant.draft.attach(capsule) };
-        let class = CustodyClass::Leased { generation, lease: LEASE };
+        let class = CustodyClass::Leased { generation, lease: self.lease };
         let name = "volumes".to_owned();
         self.say(tenant, &Body::CreateKeyring(NewKeyring { nonce, namespace, name, root, class }))?;
         attested(tenant, keyring)?;

@@ -63,16 +63,7 @@ pub fn measure_until(
     is_over: impl Fn() -> bool + Sync,
 ) -> Result<QuorumFigures, BenchError> {
     let node = mesh.nearest()?;
-    let wanted = Wanted {
-        mesh: mesh.mesh,
-        tenant: tenant.id,
-        key: keys.quorum,
-        version: None,
-        root: None,
-        receipt: Receipt::default(),
-    };
-    let root = first(&mut mesh.client(node)?, &wanted, agent)?;
-    let wanted = Wanted { root: Some(root), ..wanted };
+    let wanted = wanted(&mut mesh.client(node)?, mesh, tenant, keys, agent)?;
     let clients = (0..connections.max(1)).map(|_| mesh.client(node)).collect::<Result<Vec<_>, _>>()?;
     let started = Instant::now();
     let samples = thread::scope(|scope| {
@@ -103,8 +94,35 @@ pub fn measure_until(
     })
 }
 
+/// What is asked for, with the root as the first blind release over `client` showed it: that one waits until what was set
+/// up has reached the custodians.
+///
+/// # Errors
+/// [`BenchError`].
+pub(crate) fn wanted(
+    client: &mut Client,
+    mesh: &Mesh,
+    tenant: &Tenant,
+    keys: &Keys,
+    agent: &Identity,
+) -> Result<Wanted, BenchError> {
+    let wanted = Wanted {
+        mesh: mesh.mesh,
+        tenant: tenant.id,
+        key: keys.quorum,
+        version: None,
+        root: None,
+        receipt: Receipt::default(),
+    };
+    let root = first(client, &wanted, agent)?;
+    Ok(Wanted { root: Some(root), ..wanted })
+}
+
 /// One blind release: signed, carried, judged by the custodians, combined here.
-fn one(client: &mut Client, wanted: &Wanted, agent: &Identity) -> Result<RootPin, BenchError> {
+///
+/// # Errors
+/// [`BenchError`].
+pub(crate) fn one(client: &mut Client, wanted: &Wanted, agent: &Identity) -> Result<RootPin, BenchError> {
     let question = Question::new(wanted, agent, wall(), &mut randomness());
     Ok(question.ask(client, wanted.root, wall)?.root)
 }

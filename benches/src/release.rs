@@ -124,7 +124,7 @@ pub fn measure(
 }
 
 /// The first release waits until the custodians gave a lease, and until what was set up has reached them all.
-fn first(session: &mut Session, key: KeyId) -> Result<(), BenchError> {
+pub(crate) fn first(session: &mut Session, key: KeyId) -> Result<(), BenchError> {
     let until = Instant::now() + PATIENCE;
     loop {
         match session.release(key, None) {
