@@ -256,3 +256,6 @@ fn release(
         ciphertext: ciphertext.clone(),
     }))
 }
+
+#[cfg(test)]
+mod tests;

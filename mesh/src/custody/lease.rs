@@ -271,3 +271,6 @@ impl Asking {
         Progress::Opened(lease, culprits)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

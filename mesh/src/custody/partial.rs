@@ -348,3 +348,6 @@ pub fn verified_capsule(
         .verify(&label.bytes(), publics)
         .map_err(|error| no(RefusalCode::Refused, format!("the capsule is not for this: {error}")))
 }
+
+#[cfg(test)]
+mod tests;

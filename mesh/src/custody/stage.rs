@@ -1,5 +1,6 @@
 //! A mesh with a tenant on five nodes whose root three of them guard, as those nodes hold it.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::custody::message::CustodyMessage;
 use crate::custody::slot::Slot;
 use crate::replica::{Channel, Effect, Input, Replica, ReplicaConfig, Stored};
 use crate::state::tests::story::*;
+use crate::view::{TenantView, View};
 
 /// The members of the root's committee. Two of them are enough.
 pub(crate) const CUSTODIANS: [&str; 3] = ["n1", "n3", "n5"];
@@ -31,7 +33,7 @@ pub(crate) const NOW: Now = Now { wall: Wall(10_000), boot: Boot(10_000) };
 
 /// Everything there is.
 pub(crate) struct Stage {
-    mesh: Story,
+    pub(crate) mesh: Story,
     pub(crate) tenant: Story,
     pub(crate) root: RootId,
     pub(crate) public: RootPublic<Ristretto>,
@@ -55,8 +57,23 @@ pub(crate) fn card(node: &str) -> NodeCard {
     }
 }
 
-fn hash(bytes: &[u8]) -> BlobHash {
+/// A ciphertext's name.
+pub(crate) fn hash(bytes: &[u8]) -> BlobHash {
     BlobHash::from_bytes(Sha256::digest(bytes).into())
+}
+
+/// The same view, for a test to change a part of.
+pub(crate) fn copy(view: &View) -> View {
+    View {
+        me: view.me,
+        mesh: view.mesh,
+        members: view.members.clone(),
+        tenants: view.tenants.clone(),
+        leases: view.leases.clone(),
+        shares: view.shares.clone(),
+        fenced: view.fenced.clone(),
+        clock_tolerance: view.clock_tolerance,
+    }
 }
 
 /// A key generation without a network.
@@ -189,6 +206,14 @@ impl Stage {
     /// The mesh.
     pub(crate) fn mesh_id(&self) -> MeshId {
         self.mesh.document().into()
+    }
+
+    /// The tenants of a node that has the statements and lacks the ciphertexts.
+    pub(crate) fn without_blobs(&self, name: &str) -> BTreeMap<TenantId, Arc<TenantView>> {
+        let node = self.node(name);
+        let held = node.view().tenant(&self.tenant_id()).expect("held").clone();
+        let bare = TenantView::build(&held.state, None, Arc::default(), &mut BTreeMap::new()).expect("a tenant's");
+        [(self.tenant_id(), Arc::new(bare))].into()
     }
 
     /// A node that starts with everything on its disk.

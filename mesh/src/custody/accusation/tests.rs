@@ -55,7 +55,7 @@ fn capsule(stage: &Stage) -> VerifiedCapsule<Ristretto> {
     verified_capsule(node.view(), &tenant, stage.keyring, stage.root, &hash, purpose(stage)).expect("sound")
 }
 
-fn binding(stage: &Stage, custodian: &str) -> PartialBinding {
+pub(crate) fn binding(stage: &Stage, custodian: &str) -> PartialBinding {
     PartialBinding {
         suite: Suite::V1,
         purpose: PartialPurpose::Lease,
@@ -275,7 +275,7 @@ fn leased(
 }
 
 /// The part that `custodian` would give of another share, with the signature of `signer`.
-fn lie(stage: &Stage, custodian: &str, asked: &LeaseRequest, part: &SealedPart, signs: bool) -> SealedPart {
+pub(crate) fn lie(stage: &Stage, custodian: &str, asked: &LeaseRequest, part: &SealedPart, signs: bool) -> SealedPart {
     let mut rng = rng();
     let binding = PartialBinding {
         request: asked.request,

@@ -276,6 +276,19 @@ fn a_displaced_nodes_concurrent_votes_are_void() {
 }
 
 #[test]
+fn a_displacement_voids_neither_what_was_attested_of_a_root_nor_what_an_admin_did() {
+    let mut story = Story::tenant(&["ann", "bob", "n1"], 1);
+    let before = story.heads();
+    let root = story.root(&["ann", "bob"], 3, 1);
+    let namespace = story.namespace("n1", None, "dev");
+    story.say_after("ann", &before, &Body::DisplaceNode(who("n1")));
+    let state = story.tenant_now();
+    assert!(!state.nodes.contains_key(&who("n1")));
+    assert_eq!(state.live_root().map(|live| live.id), Some(root), "ciphertexts are sealed to it");
+    assert!(state.namespaces.contains_key(&namespace), "fewer than a majority cannot void an admin's acts");
+}
+
+#[test]
 fn a_displacement_that_waits_for_endorsements_changes_nothing() {
     let mut story = Story::tenant(&["ann", "bob"], 2);
     story.say("ann", &Body::DisplaceNode(who("n4")));
