@@ -426,11 +426,6 @@ impl<'g> Authority<'g> {
         self.keyring_at(id, At::End).map(|(index, _)| index)
     }
 
-    /// The statement that created a namespace, if it holds.
-    pub fn namespace(&self, id: &NamespaceId) -> Option<Index> {
-        self.index.namespaces.get(id).map(|(index, _)| *index).filter(|index| self.valid[*index])
-    }
-
     /// What takes a node the right to lease, in effect by what is seen from `at`: displacements, and placements without
     /// the right.
     pub(super) fn expulsions(&self, at: At) -> Vec<(Index, NodeId)> {
@@ -573,7 +568,8 @@ impl<'g> Authority<'g> {
         let mut next = namespace;
         while let Some(id) = next {
             let Some((index, parent)) = self.index.namespaces.get(&id) else { return false };
-            if !self.sees(at, *index) || !self.valid[*index] || scopes.len() > self.index.namespaces.len() + 1 {
+            // Ids are hashes, so the way out ends.
+            if !self.sees(at, *index) || !self.valid[*index] {
                 return false;
             }
             scopes.push(Scope::Namespace(id));

@@ -173,6 +173,18 @@ fn removing_its_creator_makes_a_generation_due_and_suspending_does_not() {
 }
 
 #[test]
+fn a_creator_made_an_admin_anew_could_still_read_what_it_made_before_its_removal() {
+    let Ring { mut story, first, key, .. } = ring();
+    story.together(&["ann", "cem"], &Body::RemoveAdmin(who("bob")));
+    story.together(&["ann", "cem"], &Body::AddAdmin(person("bob")));
+    assert_eq!(due(&story.tenant_now(), key).expect("due").expelled, [who("bob")].into());
+    let heads = story.heads();
+    let second = open(&mut story, "bob", &heads, first, "second");
+    story.say("n3", &Body::AttestGeneration(second));
+    assert_eq!(current(&story.tenant_now(), first), Some(second), "what it makes since then is good");
+}
+
+#[test]
 fn taking_the_role_of_a_creator_makes_its_generations_due() {
     let Ring { mut story, namespace, first, .. } = ring();
     let scope = Scope::Namespace(namespace);

@@ -10,5 +10,6 @@ mod objects;
 mod oracle;
 mod properties;
 mod removal;
+mod rights;
 mod sharing;
 pub(crate) mod story;

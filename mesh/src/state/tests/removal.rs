@@ -235,6 +235,29 @@ fn a_suspension_voids_what_it_had_not_seen_until_it_is_lifted() {
 }
 
 #[test]
+fn a_suspension_is_not_lifted_by_a_bare_proposal_to_remove_who_ordered_it_nor_by_other_removals() {
+    let mut story = Story::tenant(&["ann", "bob", "cem", "dan", "eve"], 1);
+    story.say("ann", &Body::SuspendAdmin(who("bob")));
+    story.say("cem", &Body::RemoveAdmin(who("ann")));
+    assert_eq!(active(&story.tenant_now().admins), names(&["ann", "cem", "dan", "eve"]));
+    story.together(&["ann", "cem", "dan"], &Body::RemoveAdmin(who("eve")));
+    assert_eq!(active(&story.tenant_now().admins), names(&["ann", "cem", "dan"]));
+}
+
+#[test]
+fn a_suspension_that_stood_is_not_lifted_by_what_later_suspensions_give_its_majority() {
+    // Six admins need four voices to lift; cem's suspension undoes the sixth, and then three would do.
+    let mut story = Story::tenant(&["ann", "bob", "cem", "dan", "eve"], 1);
+    let before = story.heads();
+    let (_, added) = story.together(&["cem", "ann", "dan"], &Body::AddAdmin(person("fay")));
+    let suspension = story.say_after("ann", &[added], &Body::SuspendAdmin(who("bob")));
+    story.together_after(&["ann", "dan", "eve"], &[suspension], &Body::LiftSuspension(who("bob")));
+    assert_eq!(active(&story.tenant_now().admins), names(&["ann", "cem", "dan", "eve", "fay"]));
+    story.say_after("ann", &before, &Body::SuspendAdmin(who("cem")));
+    assert_eq!(active(&story.tenant_now().admins), names(&["ann", "dan", "eve"]));
+}
+
+#[test]
 fn a_suspension_is_not_lifted_by_what_had_not_seen_it() {
     let mut story = Story::tenant(&["ann", "bob", "cem"], 1);
     let genesis = [story.genesis()];
