@@ -323,3 +323,6 @@ pub fn releasable(state: KeyState) -> bool {
         KeyState::Deactivated | KeyState::Compromised | KeyState::Destroyed => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

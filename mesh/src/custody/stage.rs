@@ -77,7 +77,7 @@ pub(crate) fn copy(view: &View) -> View {
 }
 
 /// A key generation without a network.
-fn deal(rng: &mut ChaCha20Rng) -> (RootPublic<Ristretto>, Vec<KeyShare<Ristretto>>) {
+pub(crate) fn deal(rng: &mut ChaCha20Rng) -> (RootPublic<Ristretto>, Vec<KeyShare<Ristretto>>) {
     let members: Vec<[u8; 32]> = CUSTODIANS.iter().map(|node| *who(node).as_bytes()).collect();
     let committee = Committee::new(members.clone(), 2).expect("sound");
     let indexes: Vec<_> = members.iter().filter_map(|member| committee.index_of(member)).collect();

@@ -99,6 +99,11 @@ pub(super) fn signers() -> &'static (Signer, Signer) {
     SIGNERS.get_or_init(|| (Signer::new(KeySize::Rsa2048, 1), Signer::new(KeySize::Rsa2048, 2)))
 }
 
+/// A certificate that can be pinned.
+pub(crate) fn pinnable() -> Vec<u8> {
+    signers().0.certificate().to_vec()
+}
+
 /// A message about to be signed. The defaults are what AWS serves; a test changes what it is about.
 pub(super) struct Message<'a> {
     pub(super) signer: &'a Signer,

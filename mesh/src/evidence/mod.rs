@@ -13,7 +13,7 @@ mod document;
 pub mod rfc3339;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 

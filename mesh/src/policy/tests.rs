@@ -281,6 +281,69 @@ fn strings_and_comments_do_not_count_as_depth() {
 }
 
 #[test]
+fn depth_and_length_are_bounded_exactly_and_for_each_policy_alone() {
+    let refused = |text: String| scan::scan(&text).is_err();
+    for bracket in ["(", "[", "{"] {
+        assert!(!refused(bracket.repeat(24)) && refused(bracket.repeat(25)), "{bracket}");
+    }
+    for operator in ["+", "&", "|", "-", "*", "!", ".", "if ", "{}"] {
+        assert!(!refused(operator.repeat(128)) && refused(operator.repeat(129)), "{operator}");
+        assert!(!refused((operator.repeat(128) + ";").repeat(3)), "{operator}");
+    }
+    assert!(!refused("i".repeat(1000)), "a letter alone is no operator");
+    assert!(!refused("()".repeat(1000)));
+}
+
+#[test]
+fn what_follows_a_string_a_comment_or_a_lone_slash_counts_again() {
+    let deep = "(".repeat(25);
+    for quiet in ["\"a\"", "\"a\\\"b\"", "\"a\\\\\"", "// a\n", "1 / 1"] {
+        assert_eq!(scan::scan(quiet), Ok(()));
+        assert!(scan::scan(&format!("{quiet}{deep}")).is_err(), "{quiet}");
+    }
+    for quiet in ["\"a\\\"", "\"\\\\\\\"", "// a / \""] {
+        assert_eq!(scan::scan(&format!("{quiet}{deep}")), Ok(()), "{quiet}");
+    }
+}
+
+#[test]
+fn a_text_of_exactly_the_longest_size_is_a_policy() {
+    let padding = " ".repeat(limits::POLICY_BYTES - ALL.len());
+    assert!(Policy::parse(&format!("{ALL}{padding}")).is_ok());
+}
+
+#[test]
+fn reasons_call_the_first_rule_that_decided_by_its_name_or_its_place() {
+    let reason = |text: &str| judge(&[(1, text)]).reason;
+    let never = "permit(principal, action, resource) when { context.zone == \"x\" };";
+    assert_eq!(reason(&ALL.repeat(2)), "permitted by permit 1 of 01010101");
+    assert_eq!(reason(&format!("{never}{ALL}{ALL}")), "permitted by permit 2 of 01010101");
+    assert_eq!(reason(&format!("@id(\"\"){ALL}")), "permitted by permit 1 of 01010101");
+    assert_eq!(reason(&format!("@id(\"volumes\"){ALL}")), "permitted by permit `volumes` of 01010101");
+}
+
+#[test]
+fn a_withheld_permit_names_every_head_that_withholds_it() {
+    assert_eq!(judge(&[]).reason, "nothing permits: no policy is set at any scope of this key");
+    assert_eq!(judge(&[(1, NONE)]).reason, "nothing permits: no permit of 01010101 applies");
+    let several = judge(&[(2, NONE), (1, NONE)]).reason;
+    assert_eq!(several, "nothing permits: no permit applies in each of 01010101, 02020202");
+}
+
+#[test]
+fn a_claim_that_a_permit_reads_is_named_with_its_place() {
+    let text = "permit(principal, action, resource)\nwhen { context has claimed };";
+    let what = |text: &str| match Policy::parse(text) {
+        Err(PolicyError::ClaimedInPermit { line, column, what }) => (line, column, what),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(what(text), (2, 20, "claimed".to_owned()));
+    assert_eq!(what(&format!("{ALL}\n{text}")), (3, 20, "claimed".to_owned()));
+    let read = "permit(principal, action, resource)\nwhen { context.claimed.key == \"disk\" };";
+    assert_eq!(what(read), (2, 8, "context.claimed.key".to_owned()));
+}
+
+#[test]
 fn the_order_of_scopes_and_heads_does_not_matter() {
     let forbid = "forbid(principal, action, resource);";
     let all = heads(&[(1, ALL), (2, forbid), (3, FAILS), (4, forbid), (5, NONE)]);

@@ -170,3 +170,17 @@ fn a_quorum_keyring_is_not_leased() {
     let reason = refused(stage.node("n2").view(), &ReleaseRequest { key, ..request(&stage) });
     assert!(reason.contains("quorum"), "{reason}");
 }
+
+#[test]
+fn a_version_that_lost_its_authority_does_not_leave_in_anothers_place() {
+    let mut stage = Stage::new();
+    let before = stage.tenant.heads();
+    let new =
+        WrappedVersion { version: version("again").version, generation: 1, ciphertext: stage.blobs[1].0, opened: None };
+    let added = NewVersion { key: stage.key, keyring: stage.keyring, version: new };
+    stage.tenant.say_after("bob", &before, &Body::AddVersion(added));
+    let view = leased(&stage);
+    let (newest, _) = granted(&view, &request(&stage));
+    stage.tenant.say_after("ann", &before, &Body::SuspendAdmin(who("bob")));
+    assert_eq!(opened(newest, stage.node("n2").view()).err(), Some(GrantError::NoLongerPermitted));
+}

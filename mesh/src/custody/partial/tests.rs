@@ -289,3 +289,28 @@ fn a_part_of_a_blind_release_leaves_only_if_it_is_still_permitted() {
     assert_eq!(contributed(denied, stage.node("n3").view()), Err(RefusalCode::Refused));
     assert!(contributed(unchanged, &view).is_ok());
 }
+
+#[test]
+fn a_part_for_a_version_that_lost_its_authority_does_not_leave() {
+    let Blind { mut stage, key } = blind();
+    let before = stage.tenant.heads();
+    let keyring = stage.tenant.tenant_now().keys[&key].keyring;
+    let again = version("again");
+    let label = CapsuleLabel {
+        suite: Suite::V1,
+        mesh: stage.mesh_id(),
+        tenant: stage.tenant_id(),
+        root: stage.root,
+        keyring,
+        purpose: CapsulePurpose::Version { key, version: again.version },
+    };
+    let sealed = seal::<Ristretto>(&label.bytes(), &[stage.public.clone()], &[42; 32], &mut rng()).expect("short");
+    let sealed = sealed.to_bytes();
+    let again = WrappedVersion { ciphertext: hash(&sealed), ..again };
+    stage.blobs.push((hash(&sealed), sealed));
+    stage.tenant.say_after("bob", &before, &Body::AddVersion(NewVersion { key, keyring, version: again }));
+    let view = stage.node("n3").view().clone();
+    let given = blindly(&stage, key, NOW.wall, &view).0.expect("given");
+    stage.tenant.say_after("ann", &before, &Body::SuspendAdmin(who("bob")));
+    assert_eq!(contributed(given, stage.node("n3").view()), Err(RefusalCode::Refused));
+}
