@@ -55,6 +55,11 @@ sweep FROM="0" TO="500" *ARGS:
 mutants JSON="target/mutants.json" *ARGS:
     cargo run --release -p keymesh-sim --features mutants -- sweep --mutant all --jobs "$(nproc)" --json {{JSON}} {{ARGS}}
 
+# Small changes to the rules of authority, policy and leases, one after the other: the core's tests have to notice each.
+cargo-mutants *ARGS:
+    @command -v cargo-mutants >/dev/null || { echo "cargo-mutants is not installed: cargo install cargo-mutants --locked"; exit 1; }
+    CARGO_INCREMENTAL=1 cargo mutants -p keymesh-mesh --test-package keymesh-mesh --output target {{ARGS}}
+
 # The agreement on epochs, in more ballots and larger committees than the default tests have time for.
 model:
     cargo test --release -p keymesh-mesh --test agreement_model -- --include-ignored

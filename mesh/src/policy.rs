@@ -40,7 +40,7 @@ pub use text::{POLICIES, Policy, PolicyError, forbids, weakens};
 
 /// Stack for evaluating, in bytes: more than the deepest policy needs, because an evaluation that runs low on stack is an
 /// error, which denies. Without optimisation Cedar's evaluator takes tens of kilobytes for each level.
-const EVALUATION_STACK: usize = if cfg!(debug_assertions) { 8 << 20 } else { 1 << 20 };
+const EVALUATION_STACK: usize = (if cfg!(debug_assertions) { 8 } else { 1 }) << 20;
 
 /// The policies that stand at one scope.
 #[derive(Debug, Clone, Copy)]

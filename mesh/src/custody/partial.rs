@@ -182,9 +182,9 @@ fn finish(
 
 fn fresh(view: &View, issued: Wall, now: Now) -> Result<Wall, Refusal> {
     let life = Millis(limits::REQUEST_LIFE_MS);
-    let now = if mutant::is(Mutant::PeerClockTrusted) { Now { wall: issued, ..now } } else { now };
-    if issued.distance(now.wall) > view.clock_tolerance {
-        let differs = issued.distance(now.wall);
+    let clock = if mutant::is(Mutant::PeerClockTrusted) { issued } else { now.wall };
+    let differs = issued.distance(clock);
+    if differs > view.clock_tolerance {
         let reason = format!("the clocks differ by {differs}, at most {} is tolerated", view.clock_tolerance);
         return Err(no(RefusalCode::ClockDifference, reason));
     }

@@ -652,7 +652,7 @@ impl<'g> Authority<'g> {
             Body::TenantGenesis(genesis) => index == 0 && genesis.admins.iter().any(|a| a.principal == author),
             Body::AdmitNode(_) | Body::RemoveNode(_) => !tenant && self.is_admin(&author, at),
             Body::Endorse(target) => {
-                let Some(target) = self.graph.index(target).filter(|target| *target < index) else { return false };
+                let Some(target) = self.graph.index(target) else { return false };
                 let Some(proposal) = self.graph.entries()[target].statement.body() else { return false };
                 if guard(proposal) == Guard::Single || !self.graph.precedes(target, index) {
                     return false;
