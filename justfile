@@ -58,6 +58,7 @@ mutants JSON="target/mutants.json" *ARGS:
 # Small changes to the rules of authority, policy and leases, one after the other: the core's tests have to notice each.
 cargo-mutants *ARGS:
     @command -v cargo-mutants >/dev/null || { echo "cargo-mutants is not installed: cargo install cargo-mutants --locked"; exit 1; }
+    @mkdir -p target
     CARGO_INCREMENTAL=1 cargo mutants -p keymesh-mesh --test-package keymesh-mesh --output target {{ARGS}}
 
 # The agreement on epochs, in more ballots and larger committees than the default tests have time for.
