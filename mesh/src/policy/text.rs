@@ -20,7 +20,7 @@ pub const POLICIES: usize = 256;
 /// Stack for parsing and validating, in bytes: several times what the deepest text within these bounds needs without
 /// optimisation. Guaranteed, because the validator gives up when its stack runs low, and whether a text is a policy may
 /// not depend on the thread that asks.
-const PARSER_STACK: usize = 8 * 1024 * 1024;
+const PARSER_STACK: usize = 8 << 20;
 
 /// What policies may speak about. Only what somebody with authority signed: permits are held to this.
 const ATTESTED_SCHEMA: &str = "
