@@ -109,7 +109,7 @@ impl Fixture {
             members: Arc::new(cards.into_iter().map(|card| (card.node, card)).collect()),
             tenants: [(tenant.id, Arc::new(part))].into(),
             leases: [((tenant.id, generation), Arc::new(lease))].into(),
-            shares: BTreeMap::new(),
+            shares: Arc::default(),
             fenced: BTreeSet::new(),
             clock_tolerance: Millis::seconds(30),
         };

@@ -32,6 +32,9 @@ pub struct HeldShare {
     pub epoch: u32,
 }
 
+/// A custodian's shares of one tenant's roots, by root and committee.
+pub type HeldShares = BTreeMap<(RootId, u8), Vec<Arc<HeldShare>>>;
+
 /// A sharing of one committee's part of a root.
 #[derive(Debug, Clone)]
 pub struct Sharing {
@@ -91,8 +94,8 @@ pub struct View {
     pub tenants: BTreeMap<TenantId, Arc<TenantView>>,
     /// The leases it holds.
     pub leases: BTreeMap<(TenantId, GenerationRef), Arc<Lease>>,
-    /// The shares it holds, by root and committee: of the current epoch, and of earlier ones that are not over.
-    pub shares: BTreeMap<(RootId, u8), Vec<Arc<HeldShare>>>,
+    /// The shares it holds of each tenant's roots: of the current epoch, and of earlier ones that are not over.
+    pub shares: Arc<BTreeMap<TenantId, Arc<HeldShares>>>,
     /// Tenants for which this node keeps silent as a custodian, until it has heard from its peers.
     pub fenced: BTreeSet<TenantId>,
     /// How far clocks may differ before requests are refused.
@@ -232,6 +235,12 @@ impl View {
     /// A tenant's part, if this node holds it and understands it.
     pub fn tenant(&self, tenant: &TenantId) -> Option<&Arc<TenantView>> {
         self.tenants.get(tenant).filter(|tenant| tenant.above.is_none())
+    }
+
+    /// The shares this node holds of one committee's part of a tenant's root.
+    pub fn held(&self, tenant: &TenantId, root: RootId, committee: u8) -> &[Arc<HeldShare>] {
+        let held = self.shares.get(tenant).and_then(|shares| shares.get(&(root, committee)));
+        held.map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Whether a node counts for a tenant: admitted by the mesh and placed by the tenant (the operator can narrow, never

@@ -284,7 +284,7 @@ pub fn is_live(world: &World, tenant: TenantId, root: RootId) -> bool {
         let committees =
             world.tenant(node, tenant).and_then(|state| state.roots.get(&root)).map(|root| &root.committees);
         let shares = (0u8..).zip(committees.into_iter().flatten()).all(|(number, committee)| {
-            let share = world.node(node).view().is_some_and(|view| view.shares.contains_key(&(root, number)));
+            let share = world.node(node).view().is_some_and(|view| !view.held(&tenant, root, number).is_empty());
             share == committee.spec.members.contains(&id)
         });
         live && shares

@@ -87,7 +87,7 @@ impl Loot {
         let publics = held.roots.get(&root).ok_or_else(unknown)?;
         let mut partials: Vec<Partial<Ristretto>> = Vec::new();
         for view in views() {
-            let shares = view.shares.iter().filter(|((of, _), _)| *of == root);
+            let shares = view.shares.values().flat_map(|shares| shares.iter()).filter(|((of, _), _)| *of == root);
             for share in shares.flat_map(|(_, held)| held) {
                 let partial = open_partial(&share.share, &capsule, BINDING, &mut system::randomness());
                 partials.push(partial.map_err(|error| TestnetError::Unexpected(format!("a partial: {error}")))?);

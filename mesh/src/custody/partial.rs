@@ -300,7 +300,7 @@ fn grant(view: &View, tenant: &TenantView, asked: Asked) -> Result<PartialGrant,
     let sharings = tenant.sharings.get(&asked.root).ok_or_else(|| not_ready("the root is not live"))?;
     // While one epoch takes the place of another both are of use to somebody; each part names its own.
     let mine = |place: u8, committee: &[Sharing]| -> Vec<(u8, Arc<HeldShare>)> {
-        let held = view.shares.get(&(asked.root, place)).into_iter().flatten();
+        let held = view.held(&state.tenant, asked.root, place).iter();
         let is_in_use = |held: &&Arc<HeldShare>| {
             committee.iter().any(|sharing| sharing.epoch == held.epoch && sharing.members.contains(&view.me))
         };

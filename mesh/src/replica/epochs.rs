@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use keymesh_custody::{KeyShare, Ristretto, RootPublic};
 use keymesh_wire::body::{Body, SharingAct, SharingRef, SharingWord};
-use keymesh_wire::ids::{DocumentId, RootId, StatementId};
+use keymesh_wire::ids::{DocumentId, RootId, StatementId, TenantId};
 use keymesh_wire::secret::SecretBytes;
 use keymesh_wire::statement::Checked;
 use keymesh_wire::time::{Millis, Now};
@@ -17,11 +17,10 @@ use super::step::{Effect, Step, Write};
 use crate::custody::change::{Act, Changing, Scene};
 use crate::custody::slot::Slot;
 use crate::mutant::{self, Mutant};
-use crate::spread::Holdings;
 use crate::state::sharing::{Words, ready_quorum};
 use crate::state::tenant::RootCommittee;
 use crate::state::{Document, TenantState};
-use crate::view::HeldShare;
+use crate::view::{HeldShare, HeldShares};
 
 /// How often a node looks how old the sharings are that it has a part in.
 pub(super) const LOOK: Millis = Millis::seconds(60);
@@ -139,14 +138,14 @@ impl Replica {
             if !concerned || (open.is_empty() && votes.highest_prepared(|_| true).is_none()) {
                 continue;
             }
-            let changing = match self.changes.entry(*sharing) {
+            let (_, changing) = match self.changes.entry(*sharing) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(empty) => {
                     let public = committee.public.as_deref().and_then(|public| RootPublic::from_bytes(public).ok());
                     let Some(old) = public else { continue };
                     let proposed = open.iter().filter_map(|change| said.times.get(change)).min();
                     let age = proposed.map_or(0, |proposed| now.wall.0.saturating_sub(proposed.0));
-                    empty.insert(Changing::begin(old, Millis(age), now.boot))
+                    empty.insert((tenant.tenant, Changing::begin(old, Millis(age), now.boot)))
                 }
             };
             let held = held_share(&self.shares, sharing.root, sharing.committee, committee);
@@ -195,7 +194,7 @@ impl Replica {
                         let exposed = SecretBytes::from_slice(&mut share.expose());
                         self.shares.insert(slot, Arc::new(HeldShare { share, epoch: committee.epoch }));
                         step.batch.writes.push(Write::Share { slot: slot.to_string(), share: exposed });
-                        self.view_changed = true;
+                        self.touch(tenant.tenant);
                     }
                     Err(why) => {
                         self.unopened.insert(sharing);
@@ -227,11 +226,11 @@ impl Replica {
         let certified = said.agreement(spec).certified();
         let transcript = certified.first().and_then(|value| said.transcripts.get(value));
         let transcript = transcript.ok_or("what was agreed upon is not here")?;
-        let changing = match self.changes.entry(sharing) {
+        let (_, changing) = match self.changes.entry(sharing) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(empty) => {
                 let old = RootPublic::from_bytes(public).map_err(|error| error.to_string())?;
-                empty.insert(Changing::begin(old, Millis(0), now.boot))
+                empty.insert((tenant.tenant, Changing::begin(old, Millis(0), now.boot)))
             }
         };
         let open = BTreeSet::new();
@@ -270,16 +269,13 @@ impl Replica {
             return;
         }
         // Of earlier epochs, and of attempts at key generation that were lost.
-        let over: Vec<Slot> = self
-            .shares
-            .keys()
-            .filter(|slot| slot.share() == Some((root, place)))
-            .filter(|slot| !matches!(slot, Slot::Epoch { epoch, .. } if *epoch >= committee.epoch))
-            .copied()
-            .collect();
+        let made = |attempt| Slot::Made { root, committee: place, attempt };
+        let of = |epoch| Slot::Epoch { root, committee: place, epoch };
+        let over = self.shares.range(made(0)..=made(u32::MAX)).chain(self.shares.range(of(0)..of(committee.epoch)));
+        let over: Vec<Slot> = over.map(|(slot, _)| *slot).collect();
         for slot in over {
             self.shares.remove(&slot);
-            self.view_changed = true;
+            self.touch(id.into());
             if !mutant::is(Mutant::OldShareKept) {
                 step.batch.writes.push(Write::EraseShare { slot: slot.to_string() });
             }
@@ -320,44 +316,49 @@ impl Replica {
 
     /// Goes on with changes whose time has come.
     pub(super) fn tick_epochs(&mut self, now: Now, rng: &mut impl CryptoRng, step: &mut Step) {
-        let due: BTreeSet<RootId> =
-            self.changes.iter().filter(|(_, changing)| changing.is_due(now.boot)).map(|(of, _)| of.root).collect();
-        if due.is_empty() {
-            return;
+        let mut due = BTreeSet::new();
+        for (tenant, changing) in self.changes.values_mut().filter(|(_, changing)| changing.is_due(now.boot)) {
+            due.insert(*tenant);
+            // Of these some have nothing to do with time any more: the epoch was made and its shares are on their way, or
+            // this node keeps silent. Whoever acts says anew when to be woken.
+            changing.rest();
         }
-        // Of these some have nothing to do with time any more: the epoch was made and its shares are on their way, or this
-        // node keeps silent. Whoever acts says anew when to be woken.
-        self.changes.values_mut().filter(|changing| changing.is_due(now.boot)).for_each(Changing::rest);
-        for id in self.library.documents() {
-            let Some(state) = self.library.document(&id).map(|document| document.state().clone()) else { continue };
-            if let crate::state::DocumentState::Tenant(tenant) = &*state
-                && tenant.roots.keys().any(|root| due.contains(root))
-                && !self.is_fenced(&tenant.tenant)
-            {
-                self.make_epochs(id, tenant, now, rng, step);
-            }
+        for tenant in due {
+            self.go_on(tenant, now, rng, step);
         }
     }
 
-    /// The shares to decide with: of every epoch that is in use.
-    pub(super) fn shares_in_use(&self) -> BTreeMap<(RootId, u8), Vec<Arc<HeldShare>>> {
-        let mut shares: BTreeMap<(RootId, u8), Vec<Arc<HeldShare>>> = BTreeMap::new();
-        for view in self.tenants.values() {
-            for root in view.tenant().roots.values() {
-                for (place, committee) in (0u8..).zip(&root.committees) {
-                    let mut held: Vec<_> = committee
-                        .sharings()
-                        .filter_map(|(epoch, ..)| self.shares.get(&slot_of(root.id, place, committee, epoch)?))
-                        .cloned()
-                        .collect();
-                    if !held.is_empty() {
-                        held.sort_by_key(|held| held.epoch);
-                        shares.insert((root.id, place), held);
-                    }
+    fn go_on(&mut self, tenant: TenantId, now: Now, rng: &mut impl CryptoRng, step: &mut Step) {
+        let id = tenant.into();
+        let Some(state) = self.library.document(&id).map(|document| document.state().clone()) else { return };
+        if let crate::state::DocumentState::Tenant(tenant) = &*state
+            && !self.is_fenced(&tenant.tenant)
+        {
+            self.make_epochs(id, tenant, now, rng, step);
+        }
+    }
+
+    /// Brings up to date which shares of a tenant's roots there are to decide with: of every epoch that is in use.
+    pub(super) fn note_shares_in_use(&mut self, tenant: &TenantId) {
+        let mut in_use = HeldShares::new();
+        for root in self.tenants.get(tenant).into_iter().flat_map(|view| view.tenant().roots.values()) {
+            for (place, committee) in (0u8..).zip(&root.committees) {
+                let slots = committee.sharings().filter_map(|(epoch, ..)| slot_of(root.id, place, committee, epoch));
+                let mut held: Vec<_> = slots.filter_map(|slot| self.shares.get(&slot)).cloned().collect();
+                if !held.is_empty() {
+                    held.sort_by_key(|held| held.epoch);
+                    in_use.insert((root.id, place), held);
                 }
             }
         }
-        shares
+        let is_same = |known: &Arc<HeldShares>| {
+            let all = |shares: &HeldShares| -> Vec<_> { shares.values().flatten().map(Arc::as_ptr).collect() };
+            known.keys().eq(in_use.keys()) && all(known) == all(&in_use)
+        };
+        // Most of what is said of a tenant moves no share, and views that were published keep the map.
+        if !self.in_use.get(tenant).is_some_and(is_same) {
+            Arc::make_mut(&mut self.in_use).insert(*tenant, Arc::new(in_use));
+        }
     }
 }
 

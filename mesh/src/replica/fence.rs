@@ -18,7 +18,7 @@
 //! one before, so the first time that both speak the document shows it to everybody ([`crate::state::graph::Graph::forked`]).
 //! From then on the identity is fenced for this tenant for good: it keeps silent, and others take its place by a reshare.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keymesh_wire::body::CommitteeSpec;
 use keymesh_wire::ids::{NodeId, Nonce, StatementId, TenantId};
@@ -77,6 +77,11 @@ impl Replica {
     /// Whether this node keeps silent as a custodian of a tenant.
     pub(super) fn is_fenced(&self, tenant: &TenantId) -> bool {
         self.fences.get(tenant).is_some_and(|fence| !fence.is_open)
+    }
+
+    /// All such tenants.
+    pub(super) fn fenced(&self) -> BTreeSet<TenantId> {
+        self.fences.iter().filter(|(_, fence)| !fence.is_open).map(|(tenant, _)| *tenant).collect()
     }
 
     /// Notices a gap in time, after which every fence is closed again.

@@ -1,7 +1,7 @@
 //! The core of a node: one replica of everything the node holds.
 //!
-//! Contract: one thread calls [`Replica::step`] with one [`Input`] at a time and the current time and randomness; it writes
-//! the step's batch and only then carries out its effects (the types see to that); it calls with [`Input::Tick`] at
+//! Contract: one thread calls [`Replica::step_all`] with the [`Input`]s that wait and the current time and randomness; it
+//! writes the step's batch and only then carries out its effects (the types see to that); it calls with [`Input::Tick`] at
 //! [`Replica::next_wake`] or earlier. The same inputs with the same times and random numbers give the same steps: no clock,
 //! no socket and no operating system is read in here (I3).
 //!
@@ -22,8 +22,9 @@ use std::sync::Arc;
 
 use keymesh_custody::epochs::EpochSecret;
 use keymesh_custody::{DecodeError, KeyShare, Ristretto};
-use keymesh_wire::api::{DocumentStatus, LeaseStatus};
+use keymesh_wire::api::{DocumentStatus, LeaseStatus, Submitted};
 use keymesh_wire::body::{Body, GenerationRef, NodeCard, SharingRef};
+use keymesh_wire::error::WireError;
 use keymesh_wire::ids::{BlobHash, DocumentId, MeshId, NodeId, RequestId, StatementId, TenantId};
 use keymesh_wire::secret::SecretBytes;
 use keymesh_wire::sign::Identity;
@@ -36,10 +37,10 @@ use crate::custody::change::Changing;
 use crate::custody::lease::Asking;
 use crate::custody::slot::Slot;
 use crate::mutant::{self, Mutant, Shelf};
-use crate::spread::{Holdings, Spread, SpreadLimits};
+use crate::spread::{Holdings, Message, Spread, SpreadLimits};
 use crate::state::tenant::TenantState;
 use crate::state::{Document, DocumentState};
-use crate::view::{HeldShare, Lease, PolicyCache, TenantView, View};
+use crate::view::{HeldShare, HeldShares, Lease, PolicyCache, TenantView, View};
 
 use fence::{Fence, Told};
 use repair::{Answered, Repairs};
@@ -99,6 +100,9 @@ pub enum RestoreError {
     },
 }
 
+/// To whom, whether to something that was handed in, and what.
+type Reply = (ReplyTo, bool, Result<Submitted, WireError>);
+
 /// A wish for a lease.
 #[derive(Debug)]
 struct Wish {
@@ -116,7 +120,7 @@ pub struct Replica {
     shares: BTreeMap<Slot, Arc<HeldShare>>,
     /// One-time keys for changes of sharing, by proposal.
     keys: BTreeMap<StatementId, Arc<EpochSecret<Ristretto>>>,
-    changes: BTreeMap<SharingRef, Changing>,
+    changes: BTreeMap<SharingRef, (TenantId, Changing)>,
     /// Epochs whose deals give this node no share: it has to be repaired.
     unopened: BTreeSet<SharingRef>,
     ceremonies: Ceremonies,
@@ -130,6 +134,10 @@ pub struct Replica {
     members: Arc<BTreeMap<NodeId, NodeCard>>,
     view: Arc<View>,
     view_changed: bool,
+    /// Tenants of which something changed since the view was published. Others are not looked at again: a node may hold
+    /// many.
+    touched: BTreeSet<TenantId>,
+    in_use: Arc<BTreeMap<TenantId, Arc<HeldShares>>>,
     /// About whom how much was complained since when.
     complaints: BTreeMap<NodeId, (Boot, u32)>,
     refolded: BTreeSet<DocumentId>,
@@ -173,12 +181,14 @@ impl Replica {
                 members: Arc::default(),
                 tenants: BTreeMap::new(),
                 leases: BTreeMap::new(),
-                shares: BTreeMap::new(),
+                shares: Arc::default(),
                 fenced: BTreeSet::new(),
                 clock_tolerance: config.clock_tolerance,
             }),
             members: Arc::default(),
             view_changed: true,
+            touched: BTreeSet::new(),
+            in_use: Arc::default(),
             complaints: BTreeMap::new(),
             refolded: BTreeSet::new(),
             late: Shelf::new(),
@@ -249,18 +259,40 @@ impl Replica {
 
     /// Takes one input.
     pub fn step(&mut self, now: Now, rng: &mut impl CryptoRng, input: Input) -> Step {
+        self.step_all(now, rng, [input])
+    }
+
+    /// Takes inputs that came at once, and reacts once to what all of them brought: of a hundred words about one epoch,
+    /// each folded and reacted to by itself, ninety-nine would be folded in vain.
+    pub fn step_all(&mut self, now: Now, rng: &mut impl CryptoRng, inputs: impl IntoIterator<Item = Input>) -> Step {
         self.watch_time(now, rng);
         let mut step = Step::default();
         self.late.give_back(&mut step.batch.writes);
+        let mut replies = Vec::new();
+        for input in inputs {
+            replies.extend(self.take(input, now, rng, &mut step));
+        }
+        self.settle(now, rng, &mut step);
+        if mutant::is(Mutant::AckBeforeFsync) && replies.iter().any(|(_, submitted, _)| *submitted) {
+            self.late.put_off(&mut step.batch.writes, 0);
+        }
+        // Whoever is answered finds what it handed in in the view that was published.
+        for (to, _, result) in replies {
+            step.effects.push(Effect::Reply { to, result });
+        }
+        step
+    }
+
+    /// What is to be answered, and whether something was handed in.
+    fn take(&mut self, input: Input, now: Now, rng: &mut impl CryptoRng, step: &mut Step) -> Option<Reply> {
+        // Statements are only put beside each other; whatever else comes is judged by the state, which has to be that of
+        // all statements that came before.
+        if !matches!(&input, Input::Spread { frame, .. } if Message::is_for_the_graph(frame)) {
+            self.refold_now();
+        }
         match input {
             Input::Submit { statements, blobs, reply } => {
-                let result = self.submit(&statements, blobs, now, rng, &mut step);
-                self.settle(now, rng, &mut step);
-                if mutant::is(Mutant::AckBeforeFsync) {
-                    self.late.put_off(&mut step.batch.writes, 0);
-                }
-                step.effects.push(Effect::Reply { to: reply, result });
-                return step;
+                return Some((reply, true, self.submit(&statements, blobs, now, rng, step)));
             }
             Input::PeerUp(peer) => {
                 self.spread.peer_up(peer, now.boot);
@@ -269,32 +301,25 @@ impl Replica {
             Input::PeerDown(peer) => self.spread.peer_down(peer),
             Input::Spread { from, frame } => {
                 let actions = self.spread.receive(from, &frame, &self.library, now.boot, rng);
-                self.carry_out(actions, now, rng, &mut step);
+                self.carry_out(actions, now, rng, step);
             }
-            Input::Custody { from, message } => self.custody(from, message, now, rng, &mut step),
+            Input::Custody { from, message } => self.custody(from, message, now, rng, step),
             Input::WantLease { tenant, generation } => {
                 // A wish that is there keeps its pace: many releases that wait ask no more often than one.
                 let wish =
                     self.wishes.entry((tenant, generation)).or_insert(Wish { until: now.boot, ask_at: now.boot });
                 wish.until = wish.until.max(now.boot.plus(WISH));
-                self.pursue_leases(now, rng, &mut step);
+                self.pursue_leases(now, rng, step);
             }
             Input::Vote { tenant, vote, reply } => {
-                let result = self.vote(tenant, *vote, now, rng, &mut step);
-                self.settle(now, rng, &mut step);
-                step.effects.push(Effect::Reply { to: reply, result });
-                return step;
+                return Some((reply, false, self.vote(tenant, *vote, now, rng, step)));
             }
             Input::Accuse { tenant, accusation, reply } => {
-                let result = self.accuse(tenant, *accusation, now, rng, &mut step);
-                self.settle(now, rng, &mut step);
-                step.effects.push(Effect::Reply { to: reply, result });
-                return step;
+                return Some((reply, false, self.accuse(tenant, *accusation, now, rng, step)));
             }
-            Input::Tick => self.tick(now, rng, &mut step),
+            Input::Tick => self.tick(now, rng, step),
         }
-        self.settle(now, rng, &mut step);
-        step
+        None
     }
 
     /// When [`Input::Tick`] is due at the latest.
@@ -307,7 +332,7 @@ impl Replica {
             awaited.get(place).map_or(wish.ask_at, |overdue| (*overdue).max(wish.ask_at)).min(wish.until)
         });
         let leases = self.leases.iter().map(|(place, lease)| self.lease_wake(place, lease));
-        let changes = self.changes.values().filter_map(Changing::next_wake);
+        let changes = self.changes.values().filter_map(|(_, changing)| changing.next_wake());
         let fences = self.fences.values().filter_map(Fence::next_wake);
         let turns = self.sponsored.values().map(|turn| turn.due);
         let repairs = self.repairs.values().map(|(_, repairing)| repairing.next_wake());

@@ -39,8 +39,10 @@ impl Replica {
             }
         }
         if std::mem::take(&mut self.view_changed) {
+            let touched = std::mem::take(&mut self.touched);
+            touched.iter().for_each(|tenant| self.note_shares_in_use(tenant));
             self.publish(step);
-            self.look_for_unattested(now);
+            touched.iter().for_each(|tenant| self.look_for_unattested(*tenant, now));
             self.sponsor(now);
             self.pursue_leases(now, rng, step);
         }
@@ -55,11 +57,13 @@ impl Replica {
             DocumentState::Mesh(mesh) => {
                 if *self.view.members != mesh.nodes {
                     self.members = Arc::new(mesh.nodes.clone());
+                    self.touched.extend(self.tenants.keys());
                     let others = mesh.nodes.values().filter(|card| card.node != self.me).cloned().collect();
                     step.effects.push(Effect::Peers(others));
                 }
             }
             DocumentState::Tenant(tenant) => {
+                self.touch(tenant.tenant);
                 if above.is_none() {
                     self.look_at_fence(tenant, now, rng, step);
                 }
@@ -79,6 +83,12 @@ impl Replica {
                 self.repair_shares(tenant, now, rng, step);
             }
         }
+    }
+
+    /// Something about a tenant changed that decisions depend on.
+    pub(super) fn touch(&mut self, tenant: TenantId) {
+        self.view_changed = true;
+        self.touched.insert(tenant);
     }
 
     /// Says of each denial that this custodian holds it. The statement is on disk before anybody hears of it.
@@ -391,8 +401,8 @@ impl Replica {
             members: self.members.clone(),
             tenants: self.tenants.clone(),
             leases: self.leases.clone(),
-            shares: self.shares_in_use(),
-            fenced: self.tenants.keys().filter(|tenant| self.is_fenced(tenant)).copied().collect(),
+            shares: self.in_use.clone(),
+            fenced: self.fenced(),
             clock_tolerance: self.config.clock_tolerance,
         });
         // Before anything is sent: whoever hears that this node holds a denial must be able to rely on it.

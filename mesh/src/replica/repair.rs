@@ -214,7 +214,7 @@ impl Replica {
                     let exposed = SecretBytes::from_slice(&mut share.expose());
                     self.shares.insert(slot, Arc::new(HeldShare { share, epoch }));
                     step.batch.writes.push(Write::Share { slot: slot.to_string(), share: exposed });
-                    self.view_changed = true;
+                    self.touch(tenant);
                     // It says so, if it is of a later epoch.
                     self.refolded.insert(tenant.into());
                 }

@@ -26,18 +26,18 @@ pub(super) struct Turn {
 }
 
 impl Replica {
-    /// Takes up generations that wait for somebody to attest them, and forgets those that do not any more.
-    pub(super) fn look_for_unattested(&mut self, now: Now) {
-        let mut waiting: BTreeMap<(TenantId, GenerationRef), u64> = BTreeMap::new();
-        for (tenant, view) in self.view.tenants.iter().filter(|(_, view)| view.above.is_none()) {
-            waiting.extend(awaited(&self.view, view, self.me).map(|(generation, rank)| ((*tenant, generation), rank)));
-        }
-        self.sponsored.retain(|place, _| waiting.contains_key(place));
-        let lessees = |tenant: &TenantId| self.view.tenants.get(tenant).map_or(1, |view| view.tenant().nodes.len());
-        for (place, rank) in waiting {
-            let pause = Millis(TURN.0 * lessees(&place.0) as u64);
+    /// Takes up a tenant's generations that wait for somebody to attest them, and forgets those that do not any more.
+    pub(super) fn look_for_unattested(&mut self, tenant: TenantId, now: Now) {
+        let Some(view) = self.view.tenants.get(&tenant) else { return };
+        let waiting: BTreeMap<GenerationRef, u64> = match view.above {
+            None => awaited(&self.view, view, self.me).collect(),
+            Some(_) => BTreeMap::new(),
+        };
+        self.sponsored.retain(|(of, generation), _| *of != tenant || waiting.contains_key(generation));
+        let pause = Millis(TURN.0 * view.tenant().nodes.len() as u64);
+        for (generation, rank) in waiting {
             let due = now.boot.plus(Millis(TURN.0 * rank));
-            self.sponsored.entry(place).or_insert(Turn { due, pause });
+            self.sponsored.entry((tenant, generation)).or_insert(Turn { due, pause });
         }
     }
 

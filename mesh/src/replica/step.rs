@@ -207,11 +207,3 @@ pub struct Step {
     /// To be done then.
     pub effects: Held,
 }
-
-impl Step {
-    /// One step after another as one: one write for both, then the effects of both.
-    pub fn merge(&mut self, next: Self) {
-        self.batch.writes.extend(next.batch.writes);
-        self.effects.0.extend(next.effects.0);
-    }
-}

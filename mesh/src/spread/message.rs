@@ -255,6 +255,18 @@ impl Message {
         Ok(message)
     }
 
+    /// Whether a frame, if it is a message at all, only brings, names or asks for statements: that needs to know which
+    /// are held, and not what they come to. Digests, reconciliation and ciphertexts need both.
+    pub(crate) fn is_for_the_graph(frame: &[u8]) -> bool {
+        let kind = frame.get(1..).and_then(|rest| {
+            let mut decoder = minicbor::Decoder::new(rest);
+            decoder.array().ok()?;
+            decoder.u32().ok()
+        });
+        // Push, Announce, Pull.
+        matches!(kind, Some(0..=2))
+    }
+
     fn check(&self) -> Result<(), FrameError> {
         let at_most = |what, len: usize| if len > LIST { Err(FrameError::Limit(what)) } else { Ok(()) };
         let blobs_fit = |blobs: &[ByteVec]| {

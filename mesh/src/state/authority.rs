@@ -471,7 +471,9 @@ impl<'g> Authority<'g> {
     }
 
     fn effective(&self, index: Index, at: At) -> bool {
-        self.sees(at, index) && self.valid[index] && self.support_at(index, at).suffices()
+        // Most statements need nobody beside their author.
+        let alone = self.required.get(&index).is_none_or(|required| *required <= 1);
+        self.sees(at, index) && self.valid[index] && (alone || self.support_at(index, at).suffices())
     }
 
     /// Whether the thing that `gave` gave is taken away again by one of `denials` that `gave` had not seen.

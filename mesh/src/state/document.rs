@@ -1,7 +1,7 @@
 //! One replicated document: its statements, their fold, and the digest by which two nodes compare.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use keymesh_wire::body::Body;
 use keymesh_wire::ids::{DocumentId, PrincipalId, StatementId};
@@ -58,7 +58,8 @@ pub enum DocumentState {
 pub struct Document {
     graph: Graph,
     state: Arc<DocumentState>,
-    digest: [u8; 32],
+    /// Made when somebody asks: statements come more often than digests are compared.
+    digest: OnceLock<[u8; 32]>,
     above: Option<Level>,
     invalid: BTreeMap<StatementId, Option<Doubt>>,
     judged: Judged,
@@ -74,8 +75,8 @@ impl Document {
         let graph = Graph::begin(genesis);
         let mut judged = Judged::default();
         let Folded { state, above, invalid } = fold(&graph, &mut judged)?;
-        let digest = digest(&graph, &state);
-        Some(Self { graph, state: Arc::new(state), digest, above, invalid, judged, stale: false })
+        let (state, digest) = (Arc::new(state), OnceLock::new());
+        Some(Self { graph, state, digest, above, invalid, judged, stale: false })
     }
 
     /// Adds a statement if its parents are here. The state stays as it was until [`Document::refold`].
@@ -94,7 +95,7 @@ impl Document {
             self.state = Arc::new(state);
             self.above = above;
             self.invalid = invalid;
-            self.digest = digest(&self.graph, &self.state);
+            self.digest = OnceLock::new();
         }
         true
     }
@@ -130,9 +131,10 @@ impl Document {
         }
     }
 
-    /// SHA-256 over the ids and the folded state.
+    /// SHA-256 over the ids and the folded state; for a document whose state is up to date.
     pub fn digest(&self) -> [u8; 32] {
-        self.digest
+        debug_assert!(!self.stale, "the digest of statements with the state of fewer");
+        *self.digest.get_or_init(|| digest(&self.graph, &self.state))
     }
 
     /// The level this document asks for by the word of somebody with a right in it, if it is above this software's: then

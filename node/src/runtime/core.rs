@@ -1,6 +1,6 @@
 //! The thread that steps the core.
 //!
-//! It takes whatever inputs wait, steps each, and writes the batches of all of them in one commit; only then the effects
+//! It takes whatever inputs wait, steps them together, and writes what follows in one commit; only then the effects
 //! are carried out (I7, I8; the types of [`keymesh_mesh::replica`] see to the order). Questions to the core wait for the
 //! commit, too, so that nobody is told of a statement that a power cut could take back.
 //!
@@ -92,29 +92,24 @@ impl Core {
         loop {
             let now = clock::now();
             let wait = self.replica.next_wake().map_or(LONGEST_WAIT, |at| Duration::from_millis(at.since(now.boot).0));
-            let wait = wait.clamp(SHORTEST_WAIT, LONGEST_WAIT);
-            let mut next = match self.runtime.block_on(async { tokio::time::timeout(wait, self.commands.recv()).await })
-            {
-                Ok(Some(command)) => Some(command),
-                Ok(None) => return Ok(()),
-                Err(_) => None,
-            };
-            let mut step = Step::default();
+            let mut next = self.receive(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT));
+            let mut inputs = Vec::new();
             let mut questions = Vec::new();
             let mut taken = 0;
             let mut stop = false;
             while let Some(command) = next {
                 taken += 1;
                 match command {
-                    Command::Input(input) => self.step(&mut step, input),
+                    Command::Input(input) => inputs.push(input),
                     Command::Stop => stop = true,
                     question => questions.push(question),
                 }
                 next = if stop || taken >= AT_ONCE { None } else { self.commands.try_recv().ok() };
             }
             if self.replica.next_wake().is_some_and(|at| at <= clock::now().boot) || taken == 0 {
-                self.step(&mut step, Input::Tick);
+                inputs.push(Input::Tick);
             }
+            let step = self.step(inputs);
             self.finish(step, questions)?;
             if stop {
                 return Ok(());
@@ -122,9 +117,19 @@ impl Core {
         }
     }
 
-    fn step(&mut self, into: &mut Step, input: Input) {
-        self.node.metrics.steps.fetch_add(1, Ordering::Relaxed);
-        into.merge(self.replica.step(clock::now(), &mut super::randomness(), input));
+    /// The next command that comes within `wait`.
+    fn receive(&mut self, wait: Duration) -> Option<Command> {
+        let received = self.runtime.block_on(async { tokio::time::timeout(wait, self.commands.recv()).await });
+        // When nobody is left who could command anything, it is over.
+        received.ok().map(|command| command.unwrap_or(Command::Stop))
+    }
+
+    fn step(&mut self, inputs: Vec<Input>) -> Step {
+        if inputs.is_empty() {
+            return Step::default();
+        }
+        self.node.metrics.steps.fetch_add(inputs.len() as u64, Ordering::Relaxed);
+        self.replica.step_all(clock::now(), &mut super::randomness(), inputs)
     }
 
     /// Writes the batch, then carries out the effects and answers the questions.

@@ -15,7 +15,7 @@ use keymesh_mesh::state::tenant::RootCommittee;
 use keymesh_mesh::view::View;
 use keymesh_wire::body::{CommitteeSpec, Reshare, SharingAct, SharingRef, SharingWord, Transcript};
 use keymesh_wire::codec;
-use keymesh_wire::ids::BlobHash;
+use keymesh_wire::ids::{BlobHash, TenantId};
 
 use super::*;
 
@@ -166,7 +166,7 @@ impl Liar {
         let all = Words::of(held.graph());
         let before = (&part.spec, part.public.as_deref()?);
         let change = change(around, tenant, sharing, before, all.get(&sharing)?, call)?;
-        let share = share_of(around.replica.view(), sharing, &change)?;
+        let share = share_of(around.replica.view(), tenant.tenant, sharing, &change)?;
         let recipients: Vec<MemberIndex> = change.recipients().collect();
         let victim = recipients[draw::place(&mut self.rng, recipients.len())];
         let all = draw::chance(&mut self.rng, ALL_WRONG);
@@ -251,10 +251,11 @@ impl Liar {
 /// A node's share of the sharing that a change leaves.
 pub(super) fn share_of<'v>(
     view: &'v View,
+    tenant: TenantId,
     sharing: SharingRef,
     change: &Change<Ristretto>,
 ) -> Option<&'v KeyShare<Ristretto>> {
-    let shares = view.shares.get(&(sharing.root, sharing.committee))?;
+    let shares = view.held(&tenant, sharing.root, sharing.committee);
     shares.iter().map(|held| &held.share).find(|share| share.matches(change.old()))
 }
 

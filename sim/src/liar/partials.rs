@@ -129,7 +129,7 @@ impl Liar {
             expires: part.expires,
         };
         let bound = binding.bytes();
-        let held = view.shares.get(&(target.root, part.committee))?;
+        let held = view.held(&asked.tenant, target.root, part.committee);
         let share = &held.iter().find(|held| held.epoch == part.epoch)?.share;
         let garbled = lie == Lie::GarbledPartials;
         if garbled && draw::chance(&mut self.rng, 500) {

@@ -106,7 +106,7 @@ impl Liar {
             let places: Vec<MemberIndex> = deals.keys().copied().collect();
             deals.remove(&places[draw::place(&mut self.rng, places.len())]);
         } else {
-            let share = share_of(around.replica.view(), sharing, &change)?;
+            let share = share_of(around.replica.view(), held.tenant()?.tenant, sharing, &change)?;
             let again = deal(&change, share, &mut self.rng).ok()?;
             let act = SharingAct::Deal { call: like.call, deal: again.to_bytes() };
             let said = self.say_beside(around, open, act, frames)?;

@@ -173,10 +173,11 @@ impl World {
         let mut wrong = Vec::new();
         for place in self.honest() {
             let Some(view) = self.nodes[place].view() else { continue };
-            for sharings in view.tenants.values().flat_map(|tenant| &tenant.sharings) {
-                let (root, committees) = sharings;
+            let tenants = view.tenants.iter();
+            let roots = tenants.flat_map(|(tenant, state)| state.sharings.iter().map(move |of| (tenant, of)));
+            for (tenant, (root, committees)) in roots {
                 for (number, sharings) in (0u8..).zip(committees) {
-                    for held in view.shares.get(&(*root, number)).into_iter().flatten() {
+                    for held in view.held(tenant, *root, number) {
                         let sharing = sharings.iter().find(|sharing| sharing.epoch == held.epoch);
                         let at = |index: u8| sharing.and_then(|sharing| sharing.members.get(usize::from(index) - 1));
                         let fits = sharing.is_some_and(|sharing| held.share.matches(&sharing.public));
@@ -207,8 +208,8 @@ impl World {
                     let honest = self.place(node).filter(|place| !self.is_liar(*place));
                     let view = honest.and_then(|place| self.nodes[place].view());
                     let view = view.filter(|view| !view.fenced.contains(&tenant));
-                    let shares = view.and_then(|view| view.shares.get(&(sharing.root, sharing.committee)));
-                    shares.is_some_and(|shares| shares.iter().any(|held| held.epoch == sharing.epoch))
+                    let held = view.map(|view| view.held(&tenant, sharing.root, sharing.committee));
+                    held.unwrap_or_default().iter().any(|held| held.epoch == sharing.epoch)
                 };
                 let have = current.members.iter().filter(has).count();
                 let helpers = have >= usize::from(current.public.threshold().t());

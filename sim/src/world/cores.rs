@@ -23,14 +23,10 @@ impl World {
         if held.is_some() || running.writing.is_some() || running.inbox.is_empty() {
             return;
         }
-        let mut step = Step::default();
-        let mut spun = false;
-        for _ in 0..GROUP {
-            let Some(input) = running.inbox.pop_front() else { break };
-            let tick = matches!(input, Input::Tick);
-            step.merge(running.replica.step(now, rng, input));
-            spun |= tick && running.replica.next_wake().is_some_and(|wake| wake <= now.boot);
-        }
+        let inputs: Vec<Input> = running.inbox.drain(..running.inbox.len().min(GROUP)).collect();
+        let tick = matches!(inputs.last(), Some(Input::Tick));
+        let step = running.replica.step_all(now, rng, inputs);
+        let spun = tick && running.replica.next_wake().is_some_and(|wake| wake <= now.boot);
         if spun {
             self.violation(format!("n{} wants to be woken at once after a tick, for ever", node + 1));
         }
