@@ -27,6 +27,9 @@ pub(super) const LOOK: Millis = Millis::seconds(60);
 /// How much later than the first custodian of a committee each further one asks for new shares, if nobody did.
 const TURN: Millis = Millis::seconds(300);
 
+/// Into which part of the time after which a sharing is old the moments are spread at which sharings become old.
+const SPREAD: u64 = 10;
+
 impl Replica {
     /// Asks for new shares where a sharing has become old. The custodians of a committee do it in turn, so that the first of
     /// them that is there is enough.
@@ -43,6 +46,7 @@ impl Replica {
                 let made = document.graph().get(&root.id.into()).map(Checked::time);
                 for (place, committee) in (0u8..).zip(&root.committees) {
                     let sharing = SharingRef { root: root.id, committee: place, epoch: committee.epoch + 1 };
+                    let after = Millis(after.0.saturating_add(own_delay(&root.id, after).0));
                     let asked = words.get(&sharing).is_some_and(|words| !words.changes.is_empty());
                     let turn = committee.spec.members.iter().position(|member| *member == self.me);
                     let (Some(turn), Some(since)) = (turn, committee.since.or(made)) else { continue };
@@ -88,6 +92,9 @@ impl Replica {
                     self.erase_shares(id, root.id, place, committee, now, rng, step);
                 }
             }
+        }
+        if !self.changes.values().any(|(whose, _)| *whose == tenant.tenant) {
+            self.pace.is_over(&tenant.tenant);
         }
     }
 
@@ -141,10 +148,15 @@ impl Replica {
             let (_, changing) = match self.changes.entry(*sharing) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(empty) => {
+                    let proposed = open.iter().filter_map(|change| said.times.get(change)).min();
+                    let proposed = proposed.copied().unwrap_or(now.wall);
+                    let has_begun = !said.offers.is_empty() || !said.calls.is_empty();
+                    if !self.pace.may_begin(tenant.tenant, proposed, has_begun, now.boot) {
+                        continue;
+                    }
                     let public = committee.public.as_deref().and_then(|public| RootPublic::from_bytes(public).ok());
                     let Some(old) = public else { continue };
-                    let proposed = open.iter().filter_map(|change| said.times.get(change)).min();
-                    let age = proposed.map_or(0, |proposed| now.wall.0.saturating_sub(proposed.0));
+                    let age = now.wall.0.saturating_sub(proposed.0);
                     empty.insert((tenant.tenant, Changing::begin(old, Millis(age), now.boot)))
                 }
             };
@@ -323,6 +335,9 @@ impl Replica {
             // this node keeps silent. Whoever acts says anew when to be woken.
             changing.rest();
         }
+        while let Some(tenant) = self.pace.take_turn(now.boot) {
+            self.go_on(tenant, now, rng, step);
+        }
         for tenant in due {
             self.go_on(tenant, now, rng, step);
         }
@@ -360,6 +375,13 @@ impl Replica {
             Arc::make_mut(&mut self.in_use).insert(*tenant, Arc::new(in_use));
         }
     }
+}
+
+/// How much later than others the sharing of one root becomes old, up to a [`SPREAD`]th: roots that were made in one hour
+/// must not be refreshed in one hour for ever.
+fn own_delay(root: &RootId, after: Millis) -> Millis {
+    let drawn = root.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    Millis(drawn % (after.0 / SPREAD + 1))
 }
 
 /// In which slot the share of an epoch lies.

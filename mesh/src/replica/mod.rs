@@ -12,6 +12,7 @@ mod epochs;
 mod fence;
 mod intake;
 mod library;
+mod pace;
 mod reactions;
 mod repair;
 mod sponsor;
@@ -43,6 +44,7 @@ use crate::state::{Document, DocumentState};
 use crate::view::{HeldShare, HeldShares, Lease, PolicyCache, TenantView, View};
 
 use fence::{Fence, Told};
+use pace::Pace;
 use repair::{Answered, Repairs};
 use sponsor::Turn;
 
@@ -121,6 +123,7 @@ pub struct Replica {
     /// One-time keys for changes of sharing, by proposal.
     keys: BTreeMap<StatementId, Arc<EpochSecret<Ristretto>>>,
     changes: BTreeMap<SharingRef, (TenantId, Changing)>,
+    pace: Pace,
     /// Epochs whose deals give this node no share: it has to be repaired.
     unopened: BTreeSet<SharingRef>,
     ceremonies: Ceremonies,
@@ -166,6 +169,7 @@ impl Replica {
             shares: BTreeMap::new(),
             keys: BTreeMap::new(),
             changes: BTreeMap::new(),
+            pace: Pace::default(),
             unopened: BTreeSet::new(),
             ceremonies: BTreeMap::new(),
             leases: BTreeMap::new(),
@@ -336,8 +340,14 @@ impl Replica {
         let fences = self.fences.values().filter_map(Fence::next_wake);
         let turns = self.sponsored.values().map(|turn| turn.due);
         let repairs = self.repairs.values().map(|(_, repairing)| repairing.next_wake());
-        let making = ceremonies.chain(fences).chain(changes).chain(repairs);
+        let making = ceremonies.chain(fences).chain(changes).chain(self.pace.next_wake()).chain(repairs);
         making.chain(wishes).chain(leases).chain(turns).chain(self.spread.next_wake()).min()
+    }
+
+    /// Whether words of peers may wait a moment for those that follow, to be taken together: epochs are being made, of
+    /// which everybody says much in a short time.
+    pub fn is_in_a_crowd(&self) -> bool {
+        !self.changes.is_empty()
     }
 
     /// The envelopes of a document's statements, parents before children.

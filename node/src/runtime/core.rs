@@ -37,6 +37,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The shortest: a timer that stays due, because what it waits for has not come, must not keep a processor busy.
 const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 
+/// While epochs are being made, how long after one step words of peers are gathered for the next.
+const GATHER: Duration = Duration::from_millis(10);
+
 /// What the core's thread is asked.
 #[derive(Debug)]
 pub enum Command {
@@ -89,6 +92,7 @@ impl Core {
     pub fn run(mut self, first: Step) -> Result<(), DiskError> {
         self.refresh_membership();
         self.finish(first, Vec::new())?;
+        let mut stepped = Instant::now();
         loop {
             let now = clock::now();
             let wait = self.replica.next_wake().map_or(LONGEST_WAIT, |at| Duration::from_millis(at.since(now.boot).0));
@@ -97,15 +101,22 @@ impl Core {
             let mut questions = Vec::new();
             let mut taken = 0;
             let mut stop = false;
+            let mut hurries = !self.replica.is_in_a_crowd();
             while let Some(command) = next {
                 taken += 1;
+                hurries |= !matches!(command, Command::Input(Input::Spread { .. }));
                 match command {
                     Command::Input(input) => inputs.push(input),
                     Command::Stop => stop = true,
                     question => questions.push(question),
                 }
-                next = if stop || taken >= AT_ONCE { None } else { self.commands.try_recv().ok() };
+                next = match GATHER.checked_sub(stepped.elapsed()) {
+                    _ if stop || taken >= AT_ONCE => None,
+                    Some(rest) if !hurries => self.receive(rest),
+                    _ => self.commands.try_recv().ok(),
+                };
             }
+            stepped = Instant::now();
             if self.replica.next_wake().is_some_and(|at| at <= clock::now().boot) || taken == 0 {
                 inputs.push(Input::Tick);
             }
