@@ -40,6 +40,10 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 /// While epochs are being made, how long after one step words of peers are gathered for the next.
 const GATHER: Duration = Duration::from_millis(10);
 
+/// How nice the core's thread is to the workers of this machine: where both want one processor, a release gets three parts
+/// and statements one. Never less, so that no number of releases keeps a denial out.
+const NICE: i32 = 5;
+
 /// What the core's thread is asked.
 #[derive(Debug)]
 pub enum Command {
@@ -90,6 +94,10 @@ impl Core {
     /// # Errors
     /// [`DiskError`] of a batch that could not be written.
     pub fn run(mut self, first: Step) -> Result<(), DiskError> {
+        // On Linux this is the calling thread's alone.
+        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+            tracing::warn!(%error, "releases have no priority over statements");
+        }
         self.refresh_membership();
         self.finish(first, Vec::new())?;
         let mut stepped = Instant::now();
