@@ -3,6 +3,8 @@
 //! Each statement names all that was said before as its parents, so that a document is one line of history unless it
 //! was read from nodes. Holds the same document as a node does and folds it with the same code.
 
+use std::collections::BTreeSet;
+
 use keymesh_mesh::state::{Document, TenantState};
 use keymesh_wire::api::Submit;
 use keymesh_wire::body::Body;
@@ -18,6 +20,8 @@ use crate::error::BenchError;
 #[derive(Debug)]
 pub struct Draft {
     document: Document,
+    /// SHA-256 of the envelopes that were taken in: looking again costs no signature checks.
+    seen: BTreeSet<[u8; 32]>,
     fresh: Submit,
 }
 
@@ -30,7 +34,7 @@ impl Draft {
         let genesis = Checked::sign(body, None, Vec::new(), time, by)?;
         let fresh = Submit { statements: vec![genesis.bytes().to_vec()], blobs: Vec::new() };
         let document = Document::begin(genesis).ok_or(BenchError::Unexpected("this body begins no document"))?;
-        Ok(Self { document, fresh })
+        Ok(Self { document, seen: BTreeSet::new(), fresh })
     }
 
     /// Says something after everything that is in here. The state follows with [`Draft::fold`].
@@ -64,7 +68,11 @@ impl Draft {
     /// [`BenchError::Statement`].
     pub fn catch_up(&mut self, statements: &[Vec<u8>]) -> Result<(), BenchError> {
         for bytes in statements {
-            self.document.insert(Checked::from_bytes(bytes)?);
+            let digest = Sha256::digest(bytes).into();
+            if !self.seen.contains(&digest) {
+                self.document.insert(Checked::from_bytes(bytes)?);
+                self.seen.insert(digest);
+            }
         }
         self.fold();
         Ok(())

@@ -18,6 +18,7 @@ pub mod fixture;
 pub mod live;
 pub mod people;
 pub mod quorum;
+pub mod refresh;
 pub mod release;
 pub mod spread;
 pub mod start;

@@ -11,7 +11,7 @@ use keymesh_benches::figures::{Figures, Row, show};
 use keymesh_benches::live::Mesh;
 use keymesh_benches::people::Committee;
 use keymesh_benches::people::{Keys, Tenant};
-use keymesh_benches::{dkg, epochs, quorum, release, spread, start, wan};
+use keymesh_benches::{dkg, epochs, quorum, refresh, release, spread, start, wan};
 use keymesh_testnet::topology::THREE_CLOUDS;
 use keymesh_wire::sign::Identity;
 use serde::Serialize;
@@ -62,11 +62,14 @@ enum Command {
         #[arg(long, default_value_t = 6)]
         times: usize,
     },
-    /// Refreshing the roots of many tenants while another one's agent gets its key
+    /// Refreshing the roots of many tenants, twice, while another one's agent gets its key
     Refresh {
         /// How many
         #[arg(long, default_value_t = 1000)]
         tenants: usize,
+        /// Keys a second that are due while they are refreshed the second time
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+        per_s: u32,
     },
     /// A statement's way to all five nodes
     Spread {
@@ -165,9 +168,9 @@ fn run(cli: &Cli) -> Result<(), BenchError> {
         Command::Quorum { connections, seconds } => show(&Prepared::on(five()?)?.quorum(connections, seconds)?, json),
         Command::Dkg { times } => show(&dkg::measure(&five()?, times)?, json),
         Command::Reshare { times } => show(&epochs::reshare(&Mesh::begin(programs, &epochs::ELEVEN)?, times)?, json),
-        Command::Refresh { tenants } => {
+        Command::Refresh { tenants, per_s } => {
             let Prepared { mesh, tenant, keys, agent } = Prepared::on(five()?)?;
-            show(&epochs::refresh(&mesh, (&tenant, &keys, &agent), tenants)?, json)
+            show(&refresh::measure(&mesh, (&tenant, &keys, &agent), tenants, per_s)?, json)
         }
         Command::Spread { statements } => show(&spread::measure(&five()?, statements)?, json),
         Command::Start => show(&start::measure(&five()?)?, json),

@@ -1,6 +1,7 @@
 //! Blind releases: three of five custodians open a key straight to the agent, which combines what they send.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,16 @@ pub struct QuorumFigures {
     pub releases: usize,
 }
 
+/// When a connection asks for the next key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// As soon as it has the one before: as many as go.
+    Closed,
+    /// When the next one of so many a second is due, over all connections. It took as long as it came after that, whether
+    /// the mesh was slow or the one before was.
+    Open(u32),
+}
+
 /// Measures on `connections` connections for `length`.
 ///
 /// # Errors
@@ -47,7 +58,7 @@ pub fn measure(
     length: Duration,
 ) -> Result<QuorumFigures, BenchError> {
     let until = Instant::now() + length;
-    measure_until(mesh, tenant, keys, agent, connections, || Instant::now() >= until)
+    measure_until(mesh, (tenant, keys, agent), connections, Load::Closed, || Instant::now() >= until)
 }
 
 /// The same until it `is_over`.
@@ -56,23 +67,30 @@ pub fn measure(
 /// [`BenchError`].
 pub fn measure_until(
     mesh: &Mesh,
-    tenant: &Tenant,
-    keys: &Keys,
-    agent: &Arc<Identity>,
+    (tenant, keys, agent): (&Tenant, &Keys, &Arc<Identity>),
     connections: usize,
+    load: Load,
     is_over: impl Fn() -> bool + Sync,
 ) -> Result<QuorumFigures, BenchError> {
     let node = mesh.nearest()?;
     let wanted = wanted(&mut mesh.client(node)?, mesh, tenant, keys, agent)?;
     let clients = (0..connections.max(1)).map(|_| mesh.client(node)).collect::<Result<Vec<_>, _>>()?;
-    let started = Instant::now();
+    let (started, number) = (Instant::now(), AtomicU32::new(0));
+    let due = || match load {
+        Load::Closed => Instant::now(),
+        Load::Open(per_s) => {
+            let due = started + Duration::from_secs(1) * number.fetch_add(1, Ordering::Relaxed) / per_s.max(1);
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            due
+        }
+    };
     let samples = thread::scope(|scope| {
         let threads = clients.into_iter().map(|mut client| {
-            let (wanted, is_over) = (&wanted, &is_over);
+            let (wanted, is_over, due) = (&wanted, &is_over, &due);
             scope.spawn(move || {
                 let mut samples = Samples::default();
                 while !is_over() {
-                    let asked = Instant::now();
+                    let asked = due();
                     one(&mut client, wanted, agent)?;
                     samples.add(asked.elapsed());
                 }
