@@ -4,7 +4,8 @@
 //! After a cut every pair of nodes across it differs by the same statements. Whoever mends a document with one peer lets
 //! the others wait, and whoever has just got something new gives the rest of it time to come on its own. Neither is a
 //! lock: a pair that has differed for some time goes ahead whatever else is going on, so that a peer that mends without
-//! end delays the others by [`PATIENCE`] once.
+//! end delays the others by [`PATIENCE`] once. A mend begins when a session is opened or accepted. Telling digests begins
+//! none: nodes that wait tell them, too, and would wait for one another in chains.
 
 use std::collections::BTreeMap;
 

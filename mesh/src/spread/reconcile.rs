@@ -201,7 +201,7 @@ impl Spread {
             }
             let mine = ours.count > theirs.count || (ours.count == theirs.count && self.me < from);
             if !mine {
-                self.mends.progress(*document, from, step.now);
+                // No mend yet: the peer may be waiting for others, too, and whoever waited for it would wait for nothing.
                 reply.insert(*document);
             } else if shares {
                 if quiet_until > step.now {

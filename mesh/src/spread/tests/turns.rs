@@ -94,6 +94,24 @@ fn a_node_that_mends_declines_others_for_a_while_and_a_declined_one_comes_again(
 }
 
 #[test]
+fn a_peer_that_only_tells_of_more_keeps_no_other_from_mending() {
+    let mut net = Net::new(3, 96, &SpreadLimits::default());
+    let document = net.history(&[0], 5);
+    let ids = net.ids();
+    for peer in &ids[1..] {
+        let now = net.now;
+        net.nodes[0].spread.peer_up(*peer, now);
+    }
+    let summary = Summary { ids: [9; 32], count: 100, state: [9; 32] };
+    let tells = Message::Digests { told: vec![Told { document, summary }] }.to_frame();
+    let answer = sent(&net.inject(ids[1], 0, &tells));
+    assert!(matches!(answer[..], [Message::Digests { .. }]), "{answer:?}");
+    let open = Message::Open { document, session: 7, salt: [0; 16] }.to_frame();
+    let accepted = sent(&net.inject(ids[2], 0, &open));
+    assert!(matches!(accepted[..], [Message::Accept { session: 7, .. }]), "{accepted:?}");
+}
+
+#[test]
 fn a_peer_that_takes_nothing_is_sent_the_same_less_and_less_often_and_at_once_when_it_comes_again() {
     let mut net = Net::new(2, 95, &SpreadLimits::default());
     let document = net.history(&[0], 200);
