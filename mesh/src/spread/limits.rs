@@ -8,6 +8,8 @@ use keymesh_wire::time::Millis;
 pub struct SpreadLimits {
     /// To how many peers a statement submitted here is pushed at once; the other peers hear its id.
     pub push_fanout: usize,
+    /// A statement of at most so many bytes, its ciphertexts included, is pushed to all peers instead.
+    pub push_small: usize,
     /// How many peers a node tells about statements that it got from a peer.
     pub announce_fanout: usize,
     /// How long such ids are gathered before they are told.
@@ -59,6 +61,7 @@ impl Default for SpreadLimits {
     fn default() -> Self {
         Self {
             push_fanout: 7,
+            push_small: 1024,
             announce_fanout: 3,
             announce_delay: Millis(20),
             reconcile_every: Millis::seconds(10),

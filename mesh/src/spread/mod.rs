@@ -2,8 +2,8 @@
 //!
 //! What is guaranteed, as long as peers stay connected and answer at all: replicas that share a document end up with the
 //! same statements (the first half of I3; the fold is the other), whatever is lost, repeated or reordered on the way and
-//! whatever any single peer does. Speed comes from pushing: what is submitted here goes at once to a few peers, its id to
-//! the rest, and what a peer lacks it pulls. Certainty comes from anti-entropy: digests are compared when a peer appears
+//! whatever any single peer does. Speed comes from pushing: what is submitted here goes at once to all peers if it is
+//! small, else to a few and its id to the rest, and what a peer lacks it pulls. Certainty comes from anti-entropy: digests are compared when a peer appears
 //! and with a few peers in turn every few seconds; where they differ, range-based set reconciliation (Meyer, "Range-Based Set Reconciliation",
 //! 2022; the `negentropy` protocol) finds both differences and each side streams what the other lacks in causal order, in
 //! pieces that the receiver paces. Equal ids with unequal folded state are reported: that is a fault, not lag.

@@ -303,8 +303,9 @@ impl Spread {
         }
     }
 
-    /// Passes a statement on: what was submitted here with its bytes to a few peers and by its id to the others, what
-    /// came from a peer by its id to a few, a little later and together with what else came: a mended cut brings many.
+    /// Passes a statement on. What was submitted here goes out with its bytes: to all peers if it is small, for they all
+    /// lack it and would pull it from here, or to a few, and by its id to the others. What came from a peer goes by its
+    /// id to a few, a little later and together with what else came: a mended cut brings many.
     pub(super) fn forward(
         &mut self,
         statement: &Checked,
@@ -322,14 +323,16 @@ impl Spread {
             self.announce_at = self.announce_at.min(step.now.plus(self.limits.announce_delay));
             return;
         }
-        let mut peers = self.sharers(&document, step.holdings);
-        step.shuffle(&mut peers);
-        let (push, announce) = peers.split_at(self.limits.push_fanout.min(peers.len()));
-        let blobs = hashes
+        let blobs: Vec<_> = hashes
             .iter()
             .filter_map(|hash| step.holdings.blob(&document, hash))
             .map(|blob| ByteVec::from(blob.to_vec()))
             .collect();
+        let size = statement.bytes().len() + blobs.iter().map(|blob| blob.len()).sum::<usize>();
+        let mut peers = self.sharers(&document, step.holdings);
+        step.shuffle(&mut peers);
+        let few = if size <= self.limits.push_small { peers.len() } else { self.limits.push_fanout };
+        let (push, announce) = peers.split_at(few.min(peers.len()));
         let message = Message::Push { document, statements: vec![ByteVec::from(statement.bytes().to_vec())], blobs };
         push.iter().for_each(|peer| step.send(*peer, &message));
         let message = Message::Announce { document, ids: vec![id] };

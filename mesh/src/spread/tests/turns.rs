@@ -1,5 +1,9 @@
 //! Taking turns and mending with one peer at a time costs little and keeps nobody from anything.
 
+use keymesh_wire::body::{Body, EditOp};
+use keymesh_wire::statement::Checked;
+use keymesh_wire::time::Wall;
+
 use super::net::Net;
 use crate::spread::{Action, Message, SpreadLimits, Summary, Told};
 
@@ -24,6 +28,29 @@ fn an_idle_node_says_as_little_to_twenty_peers_as_to_eight() {
     };
     let (few, many) = (idle(9), idle(21));
     assert!(many < few * 5 / 4, "{many} bytes a minute with 20 peers, {few} with 8");
+}
+
+#[test]
+fn a_small_statement_goes_to_all_peers_at_once_and_a_large_one_to_a_few() {
+    let mut net = Net::new(12, 97, &SpreadLimits::default());
+    let document = net.history(&(0..12).collect::<Vec<_>>(), 5);
+    net.connect();
+    net.run(5000);
+    let mut sent_of = |length: usize| {
+        let body = Body::Edit(vec![EditOp::Put { path: vec!["note".into()], value: "x".repeat(length) }]);
+        let heads = net.nodes[0].replica.heads(&document);
+        let statement = Checked::sign(&body, Some(document), heads, Wall(2), &net.author).expect("the edit holds");
+        net.frames.clear();
+        net.submit(0, &statement);
+        let messages: Vec<_> = net.frames.iter().map(|frame| Message::from_frame(frame).expect("a message")).collect();
+        net.run(5000);
+        assert!(net.equal(document));
+        let pushes = messages.iter().filter(|message| matches!(message, Message::Push { .. })).count();
+        let announces = messages.iter().filter(|message| matches!(message, Message::Announce { .. })).count();
+        (pushes, announces)
+    };
+    assert_eq!(sent_of(500), (11, 0));
+    assert_eq!(sent_of(1000), (7, 4));
 }
 
 #[test]
