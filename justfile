@@ -35,6 +35,17 @@ scenario NAME="" *ARGS:
 sim SEED *ARGS:
     cargo run --release -p keymesh-sim -- run --seed {{SEED}} {{ARGS}}
 
+# Whether seeds have the same hash in a debug and in a release build.
+same-hash SEEDS="1 2 3 4 5":
+    cargo build -p keymesh-sim
+    cargo build --release -p keymesh-sim
+    @for seed in {{SEEDS}}; do \
+        debug=$(cargo run --quiet -p keymesh-sim -- run --seed $seed | grep '^hash '); \
+        release=$(cargo run --quiet --release -p keymesh-sim -- run --seed $seed | grep '^hash '); \
+        echo "seed $seed: $debug in debug, $release in release"; \
+        [ -n "$debug" ] && [ "$debug" = "$release" ] || exit 1; \
+    done
+
 # Whether a recorded scenario comes out the same.
 replay FILE:
     cargo run --release -p keymesh-sim -- replay {{FILE}}
