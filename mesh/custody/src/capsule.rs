@@ -131,7 +131,7 @@ pub fn seal<C: Suite>(
     let (secret, nonce) = (hedge("capsule r"), hedge("capsule nonce"));
     let shared: Vec<SecretPoint<C>> =
         publics.iter().map(|public| SecretPoint::new(public.group() * *secret.expose())).collect();
-    let r = suite::generator::<C>() * *secret.expose();
+    let r = C::generator_times(secret.expose());
     let r_bytes = suite::point_bytes::<C>(&r).ok_or(CapsuleError::Degenerate)?;
     let keys = context.keys_for(&r_bytes, &shared)?;
     let ciphertext = keys.encrypt(&context.digest, payload);
@@ -151,9 +151,8 @@ impl<C: Suite> Capsule<C> {
         let context = Context::new(label, publics)?;
         // Neither was the identity when it was parsed or sealed.
         let points = self.points().ok_or(CapsuleError::Degenerate)?;
-        let pairs = [(suite::generator::<C>(), self.r), (C::second_generator(), self.r_bar)];
-        let challenge = |nonces| context.challenge::<C>(&points, nonces, &self.commitment, &self.ciphertext);
-        if !self.proof.holds(pairs, challenge) {
+        let challenge = |nonces: &[_]| context.challenge::<C>(&points, nonces, &self.commitment, &self.ciphertext);
+        if !self.proof.holds(self.r, &[(C::second_generator(), self.r_bar)], challenge) {
             return Err(CapsuleError::ProofRefused);
         }
         let [r_bytes, _] = points;
@@ -208,12 +207,12 @@ impl<C: Suite> Capsule<C> {
         commitment: [u8; 32],
         ciphertext: Vec<u8>,
     ) -> Result<Self, CapsuleError> {
-        let bases = [suite::generator::<C>(), C::second_generator()];
-        let [r, r_bar] = bases.map(|base| base * *secret.expose());
+        let base = C::second_generator();
+        let (r, r_bar) = (C::generator_times(secret.expose()), base * *secret.expose());
         let bytes = |point| suite::point_bytes::<C>(point).ok_or(CapsuleError::Degenerate);
         let points = [bytes(&r)?, bytes(&r_bar)?];
-        let challenge = |nonces| context.challenge::<C>(&points, nonces, &commitment, &ciphertext);
-        let proof = Proof::new(bases, secret, nonce, challenge).ok_or(CapsuleError::Degenerate)?;
+        let challenge = |nonces: &[_]| context.challenge::<C>(&points, nonces, &commitment, &ciphertext);
+        let proof = Proof::new(&[base], secret, nonce, challenge).ok_or(CapsuleError::Degenerate)?;
         Ok(Capsule { r, r_bar, proof, commitment, ciphertext })
     }
 
@@ -387,12 +386,12 @@ impl Context {
     fn challenge<C: Suite>(
         &self,
         points: &[Vec<u8>; 2],
-        nonces: [Vec<u8>; 2],
+        nonces: &[Vec<u8>],
         commitment: &[u8; 32],
         ciphertext: &[u8],
     ) -> Scalar<C> {
         let hash = Framed::<Sha512>::new::<C>("capsule proof").part(&self.digest);
-        let hash = points.iter().chain(&nonces).fold(hash, |hash, point| hash.part(point));
+        let hash = points.iter().chain(nonces).fold(hash, |hash, point| hash.part(point));
         hash.part(commitment).part(ciphertext).scalar::<C>()
     }
 

@@ -112,8 +112,7 @@ pub fn open_partial<C: Suite>(
     let nonce = SecretScalar::<C>::new(
         statement.hash("partial nonce").part(&share.secret().expose_bytes()).part(&*seed).scalar::<C>(),
     );
-    let bases = [suite::generator::<C>(), head.r()];
-    let proof = Proof::new(bases, share.secret(), &nonce, |nonces| statement.challenge(&nonces));
+    let proof = Proof::new(&[head.r()], share.secret(), &nonce, |nonces| statement.challenge(nonces));
     Ok(Partial { committee, index: share.index(), value, proof: proof.ok_or(PartialError::Degenerate)? })
 }
 
@@ -171,8 +170,7 @@ impl<C: Suite> Partial<C> {
         let value = self.value.expose_bytes().ok_or(PartialError::Degenerate)?;
         let committee = self.committee;
         let statement = Statement { head, group_keys, committee, index, verifying, value: &value, binding };
-        let pairs = [(suite::generator::<C>(), share), (head.r(), *self.value.expose())];
-        if self.proof.holds(pairs, |nonces| statement.challenge(&nonces)) {
+        if self.proof.holds_for_secret(share, (head.r(), &self.value), |nonces| statement.challenge(nonces)) {
             Ok(())
         } else {
             Err(PartialError::ProofRefused { index })
@@ -240,7 +238,7 @@ impl<C: Suite> Statement<'_, C> {
             .part(self.binding)
     }
 
-    fn challenge(&self, nonces: &[Vec<u8>; 2]) -> Scalar<C> {
+    fn challenge(&self, nonces: &[Vec<u8>]) -> Scalar<C> {
         nonces.iter().fold(self.hash("partial proof"), |hash, nonce| hash.part(nonce)).scalar::<C>()
     }
 }

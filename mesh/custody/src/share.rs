@@ -125,8 +125,8 @@ impl<C: Suite> RootPublic<C> {
     }
 
     /// Values of a polynomial of degree below t at 0..=n are orthogonal to vᵢ·m(i) for every m of degree at most n−t,
-    /// where vᵢ = ∏_{j≠i} 1/(i−j). Values that are not fail for all but a fraction 1/q of the m; m is drawn by hashing
-    /// the values themselves.
+    /// where vᵢ = ∏_{j≠i} 1/(i−j), which times the constant n!·(−1)ⁿ is (−1)ⁱ·C(n, i). Values that are not fail for all but
+    /// a fraction 1/q of the m; m is drawn by hashing the values themselves.
     fn is_consistent(&self) -> bool {
         let n = self.threshold.n();
         let mask: Vec<Scalar<C>> = (0..=n - self.threshold.t())
@@ -138,21 +138,12 @@ impl<C: Suite> RootPublic<C> {
                     .scalar::<C>()
             })
             .collect();
-        let places: Vec<Scalar<C>> = (0..=n).map(suite::small::<C>).collect();
         let values = std::iter::once(self.group).chain(self.shares.iter().copied());
-        let mut sum = suite::identity::<C>();
-        for (i, value) in values.enumerate() {
-            let at = places[i];
-            let product = places
-                .iter()
-                .enumerate()
-                .filter(|(j, _)| *j != i)
-                .fold(suite::one::<C>(), |acc, (_, other)| acc * (at - *other));
-            let Some(weight) = suite::invert::<C>(&product) else { return false };
-            let masked = mask.iter().rev().fold(suite::zero::<C>(), |acc, coefficient| acc * at + *coefficient);
-            sum = sum + value * (weight * masked);
-        }
-        sum == suite::identity::<C>()
+        let weighted = suite::alternating_binomials::<C>(n).into_iter().zip(0..=n).map(|(weight, place)| {
+            let at = suite::small::<C>(place);
+            weight * mask.iter().rev().fold(suite::zero::<C>(), |acc, coefficient| acc * at + *coefficient)
+        });
+        C::public_sum(&weighted.zip(values).collect::<Vec<_>>()) == suite::identity::<C>()
     }
 }
 
@@ -192,7 +183,7 @@ impl<C: Suite> KeyShare<C> {
 
     /// Puts a share together; a zero scalar (which opens nothing) is refused.
     pub(crate) fn new(index: MemberIndex, secret: SecretScalar<C>, group: Element<C>) -> Result<Self, DecodeError> {
-        let verifying = suite::generator::<C>() * *secret.expose();
+        let verifying = C::generator_times(secret.expose());
         let verifying_bytes = suite::point_bytes::<C>(&verifying).ok_or(DecodeError::Scalar { field: "share" })?;
         let group_bytes = suite::point_bytes::<C>(&group).ok_or(DecodeError::Point { field: "group key" })?;
         Ok(KeyShare { index, secret, group, group_bytes, verifying, verifying_bytes })

@@ -11,6 +11,7 @@
 
 use std::sync::OnceLock;
 
+use curve25519_dalek::traits::VartimeMultiscalarMul;
 use curve25519_dalek::{ristretto::RistrettoPoint, scalar::Scalar as Scalar25519};
 pub use frost_core::{Ciphersuite, Element, Scalar};
 use frost_core::{Field, Group};
@@ -41,6 +42,17 @@ pub trait Suite: Ciphersuite {
 
     /// Reduces 64 uniform bytes to a scalar whose bias is negligible.
     fn scalar_from_wide(bytes: &[u8; 64]) -> Scalar<Self>;
+
+    /// `scalar` times the first generator, in a time that says nothing about `scalar`.
+    fn generator_times(scalar: &Scalar<Self>) -> Element<Self> {
+        generator::<Self>() * *scalar
+    }
+
+    /// The sum of every scalar times its point. The time it takes tells the scalars and copies of the points stay on the
+    /// heap: for public values alone.
+    fn public_sum(terms: &[(Scalar<Self>, Element<Self>)]) -> Element<Self> {
+        terms.iter().fold(identity::<Self>(), |sum, (scalar, point)| sum + *point * *scalar)
+    }
 }
 
 impl Suite for Ristretto {
@@ -59,6 +71,17 @@ impl Suite for Ristretto {
 
     fn scalar_from_wide(bytes: &[u8; 64]) -> Scalar25519 {
         Scalar25519::from_bytes_mod_order_wide(bytes)
+    }
+
+    fn generator_times(scalar: &Scalar25519) -> RistrettoPoint {
+        RistrettoPoint::mul_base(scalar)
+    }
+
+    fn public_sum(terms: &[(Scalar25519, RistrettoPoint)]) -> RistrettoPoint {
+        RistrettoPoint::vartime_multiscalar_mul(
+            terms.iter().map(|(scalar, _)| scalar),
+            terms.iter().map(|(_, point)| point),
+        )
     }
 }
 
@@ -140,6 +163,18 @@ pub(crate) fn small_multiple<C: Suite>(point: Element<C>, n: u8) -> Element<C> {
         let doubled = acc + acc;
         if n >> bit & 1 == 1 { doubled + point } else { doubled }
     })
+}
+
+/// (−1)ⁱ·C(n, i) for i from 0 to n, by Pascal's triangle.
+pub(crate) fn alternating_binomials<C: Suite>(n: u8) -> Vec<Scalar<C>> {
+    let mut row = vec![one::<C>()];
+    for _ in 0..n {
+        row.push(zero::<C>());
+        for place in (1..row.len()).rev() {
+            row[place] = row[place] - row[place - 1];
+        }
+    }
+    row
 }
 
 /// The Lagrange coefficient at zero of `index` among the points `indexes` (distinct, non-zero, `index` one of them).

@@ -121,8 +121,7 @@ impl<C: Suite> Complaint<C> {
         let nonce = SecretScalar::new(
             complaint.hash("complaint nonce", key).part(&secret.secret().expose_bytes()).part(&*seed).scalar::<C>(),
         );
-        let bases = [suite::generator::<C>(), deal.r()];
-        complaint.proof = Proof::new(bases, secret.secret(), &nonce, |nonces| complaint.challenge(key, &nonces))?;
+        complaint.proof = Proof::new(&[deal.r()], secret.secret(), &nonce, |nonces| complaint.challenge(key, nonces))?;
         Some(complaint)
     }
 
@@ -153,8 +152,7 @@ impl<C: Suite> Complaint<C> {
         }
         // Who receives nothing has nothing to complain about.
         let Some(key) = change.key(complainer) else { return Ok(Fault::Complainer(complainer)) };
-        let pairs = [(suite::generator::<C>(), key.point()), (deal.r(), self.shared)];
-        let proved = self.proof.holds(pairs, |nonces| self.challenge(key, &nonces));
+        let proved = self.proof.holds(key.point(), &[(deal.r(), self.shared)], |nonces| self.challenge(key, nonces));
         if !proved && !mutant::is(Mistake::ComplaintBelieved) {
             return Ok(Fault::Complainer(complainer));
         }
@@ -208,7 +206,7 @@ impl<C: Suite> Complaint<C> {
             .part(&self.shared_bytes)
     }
 
-    pub(crate) fn challenge(&self, key: &EpochKey<C>, nonces: &[Vec<u8>; 2]) -> Scalar<C> {
+    pub(crate) fn challenge(&self, key: &EpochKey<C>, nonces: &[Vec<u8>]) -> Scalar<C> {
         nonces.iter().fold(self.hash("complaint proof", key), |hash, nonce| hash.part(nonce)).scalar::<C>()
     }
 }

@@ -12,7 +12,7 @@ use crate::hash::Framed;
 use crate::rng;
 use crate::secret::SecretScalar;
 use crate::share::KeyShare;
-use crate::suite::{self, Suite};
+use crate::suite::Suite;
 use crate::threshold::MemberIndex;
 
 /// A deal that passes [`Deal::verify`] and gives the recipients for whom `wrong` holds something else than it promises.
@@ -36,7 +36,7 @@ pub fn false_complaint<C: Suite>(
     complainer: MemberIndex,
     rng: &mut (impl CryptoRng + ?Sized),
 ) -> Option<Complaint<C>> {
-    Complaint::invented(deal, complainer, suite::generator::<C>() * *scalar::<C>(rng).expose())
+    Complaint::invented(deal, complainer, C::generator_times(scalar::<C>(rng).expose()))
 }
 
 fn scalar<C: Suite>(rng: &mut (impl CryptoRng + ?Sized)) -> SecretScalar<C> {

@@ -195,13 +195,12 @@ impl<C: Suite> Deal<C> {
         secret: &SecretScalar<C>,
         nonce: &SecretScalar<C>,
     ) -> Option<Self> {
-        let base = suite::generator::<C>();
-        let commitments: Vec<_> = coefficients.iter().map(|coefficient| base * *coefficient.expose()).collect();
+        let commitments: Vec<_> = coefficients.iter().map(|above| C::generator_times(above.expose())).collect();
         let mut commitment_bytes = Vec::with_capacity(commitments.len() * C::POINT_LEN);
         for commitment in &commitments {
             commitment_bytes.extend_from_slice(&suite::point_bytes::<C>(commitment)?);
         }
-        let r = base * *secret.expose();
+        let r = C::generator_times(secret.expose());
         let r_bytes = suite::point_bytes::<C>(&r)?;
         let mut boxes = Vec::with_capacity(values.len() * box_len::<C>());
         for (key, value) in change.keys().zip(values) {
@@ -229,7 +228,7 @@ impl<C: Suite> Deal<C> {
 
     /// The same with a proof that holds, if `secret` is the logarithm of R.
     pub(crate) fn proved(mut self, secret: &SecretScalar<C>, nonce: &SecretScalar<C>) -> Option<Self> {
-        self.proof = Proof::new([suite::generator::<C>()], secret, nonce, |nonces| self.challenge(&nonces))?;
+        self.proof = Proof::new(&[], secret, nonce, |nonces| self.challenge(nonces))?;
         Some(self)
     }
 
@@ -260,7 +259,7 @@ impl<C: Suite> Deal<C> {
         if !change.recipients().eq(self.recipients.iter().copied()) {
             return Err(DealError::WrongRecipients { dealer });
         }
-        if !self.proof.holds([(suite::generator::<C>(), self.r)], |nonces| self.challenge(&nonces)) {
+        if !self.proof.holds(self.r, &[], |nonces| self.challenge(nonces)) {
             return Err(DealError::ProofRefused { dealer });
         }
         let hash = self.hash();
@@ -317,7 +316,7 @@ impl<C: Suite> Deal<C> {
         self.recipients.iter().map(|index| index.get()).collect()
     }
 
-    pub(crate) fn challenge(&self, nonces: &[Vec<u8>; 1]) -> Scalar<C> {
+    pub(crate) fn challenge(&self, nonces: &[Vec<u8>]) -> Scalar<C> {
         let hash = Framed::<Sha512>::new::<C>("deal proof")
             .part(&self.session)
             .part(&[self.dealer.get()])
@@ -419,7 +418,7 @@ impl<C: Suite> VerifiedDeal<C> {
             return None;
         }
         let value = SecretScalar::parse(&keys.decrypt(&info, ciphertext)?)?;
-        (suite::generator::<C>() * *value.expose() == self.promised(key.member())).then_some(value)
+        (C::generator_times(value.expose()) == self.promised(key.member())).then_some(value)
     }
 
     /// fᵢ(j)·G, from the commitments.

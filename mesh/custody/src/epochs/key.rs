@@ -58,8 +58,7 @@ impl<C: Suite> EpochKey<C> {
 
     /// Whether the proof holds, in the context that the key must have been made for.
     pub fn verify(&self, context: &[u8]) -> bool {
-        let pair = (suite::generator::<C>(), self.point);
-        self.proof.holds([pair], |nonces| self.challenge(context, &nonces))
+        self.proof.holds(self.point, &[], |nonces| self.challenge(context, nonces))
     }
 
     /// Canonical bytes.
@@ -90,7 +89,7 @@ impl<C: Suite> EpochKey<C> {
         })
     }
 
-    pub(crate) fn challenge(&self, context: &[u8], nonces: &[Vec<u8>; 1]) -> Scalar<C> {
+    pub(crate) fn challenge(&self, context: &[u8], nonces: &[Vec<u8>]) -> Scalar<C> {
         let hash = Framed::<Sha512>::new::<C>("epoch key proof")
             .part(context)
             .part(&[self.member.get()])
@@ -158,11 +157,11 @@ impl<C: Suite> EpochSecret<C> {
             )
         };
         let (secret, nonce) = (hedge("epoch secret"), hedge("epoch key nonce"));
-        let point = suite::generator::<C>() * *secret.expose();
+        let point = C::generator_times(secret.expose());
         let point_bytes = suite::point_bytes::<C>(&point)?;
         let proof = Proof { challenge: suite::zero::<C>(), response: suite::zero::<C>() };
         let mut key = EpochKey { member, point, point_bytes, proof };
-        key.proof = Proof::new([suite::generator::<C>()], &secret, &nonce, |nonces| key.challenge(context, &nonces))?;
+        key.proof = Proof::new(&[], &secret, &nonce, |nonces| key.challenge(context, nonces))?;
         Some(EpochSecret { secret, key })
     }
 
@@ -194,7 +193,7 @@ impl<C: Suite> EpochSecret<C> {
         let member = codec::index("member", raw.member)?;
         let secret = SecretScalar::parse(&raw.secret).ok_or(DecodeError::Scalar { field: "epoch secret" })?;
         let proof = codec::proof::<C>(&raw.challenge, &raw.response)?;
-        let point = suite::generator::<C>() * *secret.expose();
+        let point = C::generator_times(secret.expose());
         let point_bytes = suite::point_bytes::<C>(&point).ok_or(DecodeError::Scalar { field: "epoch secret" })?;
         Ok(EpochSecret { secret, key: EpochKey { member, point, point_bytes, proof } })
     }

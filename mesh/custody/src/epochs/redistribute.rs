@@ -152,7 +152,7 @@ impl<'a, C: Suite> Agreed<'a, C> {
 
     /// A weighted sum of one point of each deal.
     fn sum(&self, of: impl Fn(&VerifiedDeal<C>) -> Element<C>) -> Element<C> {
-        self.deals.iter().fold(suite::identity::<C>(), |sum, (deal, weight)| sum + of(deal) * *weight)
+        C::public_sum(&self.deals.iter().map(|(deal, weight)| (*weight, of(deal))).collect::<Vec<_>>())
     }
 
     fn public(&self, change: &Change<C>) -> Result<Redistributed<C>, RedistributeError> {
@@ -161,7 +161,7 @@ impl<'a, C: Suite> Agreed<'a, C> {
         let mut above: Vec<Element<C>> =
             (0..usize::from(self.degree)).map(|k| self.sum(|deal| deal.commitments()[k])).collect();
         if let Some(highest) = above.last_mut() {
-            *highest = *highest + suite::generator::<C>() * self.shift;
+            *highest = *highest + C::generator_times(&self.shift);
         }
         if group != change.old().group() || above.last() == Some(&suite::identity::<C>()) {
             return Err(RedistributeError::Degenerate);

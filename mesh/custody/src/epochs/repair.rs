@@ -231,7 +231,7 @@ impl<C: Suite> Repair<C> {
         for (to, helper) in self.helpers.iter().zip(&helpers) {
             let bytes = Zeroizing::new(dealt.get(helper).ok_or(RepairError::NotTheShare)?.serialize());
             let value = SecretScalar::parse(&bytes).ok_or(RepairError::NotTheShare)?;
-            points.push(suite::generator::<C>() * *value.expose());
+            points.push(C::generator_times(value.expose()));
             deltas.push(Delta { session: self.session, from, to: *to, value });
         }
         let commitment = Commitment::new(self.session, from, points).ok_or(RepairError::NotTheShare)?;
@@ -254,7 +254,7 @@ impl<C: Suite> Repair<C> {
             self.of_each(Kind::Delta, deltas, |delta| (delta.from, delta.session == self.session && delta.to == me))?;
         let mut summands = Vec::with_capacity(deltas.len());
         for (commitment, delta) in commitments.iter().zip(&deltas) {
-            if suite::generator::<C>() * *delta.value.expose() != commitment.points()[place] {
+            if C::generator_times(delta.value.expose()) != commitment.points()[place] {
                 return Err(RepairError::Wrong { culprit: delta.from, kind: Kind::Delta });
             }
             let bytes = delta.value.expose_bytes();
@@ -290,7 +290,7 @@ impl<C: Suite> Repair<C> {
         };
         let wrong = sigmas.iter().enumerate().find(|(place, sigma)| {
             let sum = commitments.iter().fold(suite::identity::<C>(), |sum, from| sum + from.points()[*place]);
-            suite::generator::<C>() * *sigma.value.expose() != sum
+            C::generator_times(sigma.value.expose()) != sum
         });
         match wrong {
             Some((_, sigma)) => RepairError::Wrong { culprit: sigma.from, kind: Kind::Sigma },

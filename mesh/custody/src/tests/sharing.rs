@@ -44,6 +44,39 @@ fn verifying_shares_off_the_polynomial_are_refused() {
     }
 }
 
+fn arithmetic_is_that_of_the_group<C: Suite>() {
+    let mut rng = rng(43);
+    let scalars: Vec<_> = (0..5).map(|_| random_scalar::<C>(&mut rng)).collect();
+    for scalar in scalars.iter().copied().chain([suite::zero::<C>(), suite::one::<C>()]) {
+        assert!(C::generator_times(&scalar) == suite::generator::<C>() * scalar);
+    }
+    let points = scalars.iter().map(|scalar| C::second_generator() * *scalar);
+    let mut terms: Vec<_> = scalars.iter().rev().copied().zip(points).collect();
+    for _ in 0..=terms.len() {
+        let sum = terms.iter().fold(suite::identity::<C>(), |sum, (scalar, point)| sum + *point * *scalar);
+        assert!(C::public_sum(&terms) == sum, "{} terms", terms.len());
+        terms.pop();
+    }
+}
+
+#[test]
+fn what_a_suite_does_faster_is_what_the_group_says() {
+    arithmetic_is_that_of_the_group::<Ristretto>();
+    arithmetic_is_that_of_the_group::<frost_p256::P256Sha256>();
+}
+
+#[test]
+fn alternating_binomials_are_those_of_pascal() {
+    let number = |number: u32| (0..number).fold(suite::zero::<Ristretto>(), |sum, _| sum + suite::one::<Ristretto>());
+    let zero = suite::zero::<Ristretto>();
+    assert_eq!(suite::alternating_binomials::<Ristretto>(0), [number(1)]);
+    let fourth = [number(1), zero - number(4), number(6), zero - number(4), number(1)];
+    assert_eq!(suite::alternating_binomials::<Ristretto>(4), fourth);
+    // (1 − 1)ⁿ
+    let sum = suite::alternating_binomials::<Ristretto>(254).into_iter().fold(zero, |sum, term| sum + term);
+    assert_eq!(sum, zero);
+}
+
 #[test]
 fn the_largest_committee_works() {
     let root = Dealt::<Ristretto>::new(128, 255, &mut rng(41));
