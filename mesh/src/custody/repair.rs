@@ -45,7 +45,8 @@ use super::message::{RepairContent, RepairMessage};
 const FIRST: Millis = Millis(500);
 /// See [`FIRST`].
 const LONGEST: Millis = Millis::seconds(30);
-/// How long the member waits for everybody's answer before it goes on with enough of them.
+/// How long the member waits at least for everybody's answer before it goes on with enough of them: a quarter of an
+/// attempt when that is longer, so that helpers who are quick and of no use do not keep the slow ones out for ever.
 const CHOOSE: Millis = Millis(150);
 
 /// The sharing that a repair is about.
@@ -261,7 +262,7 @@ impl Repairing {
         self.attempt = RequestId::from_bytes(attempt);
         self.phase = Phase::Asking(BTreeSet::new());
         self.ends = now.plus(self.pause);
-        self.choose_at = now.plus(CHOOSE);
+        self.choose_at = now.plus(CHOOSE.max(Millis(self.pause.0 / 4)));
         let envelope = self.envelope(RepairContent::Ask, identity);
         self.others().map(|to| Outcome::Send(to, vec![envelope.clone()])).collect()
     }

@@ -119,9 +119,11 @@ impl Replica {
             | RepairContent::Delta { .. }
             | RepairContent::Sigma(_)
             | RepairContent::Blame(_) => {
+                // Others help only together with helpers that count: one that was displaced, and may not have heard
+                // of it, would hold them up. No more signatures are checked than there can be members.
+                let counts = self.tenant_state(&message.tenant).is_some_and(|tenant| self.counts(tenant, &from));
                 let Some((_, repairing)) = self.repairs.get_mut(&message.sharing) else { return };
-                // No more signatures are checked than there can be members.
-                if !repairing.is_about(&message) || rest.len() > u8::MAX.into() {
+                if !counts || !repairing.is_about(&message) || rest.len() > u8::MAX.into() {
                     return;
                 }
                 let sharing = message.sharing;

@@ -117,6 +117,13 @@ impl Scene {
         self.carry_out(outcomes);
     }
 
+    /// Time goes on until the member has something to do.
+    fn wake(&mut self) {
+        self.now = self.repairing.next_wake();
+        let outcomes = self.repairing.tick(&identity(MEMBER), self.now, &mut self.rng);
+        self.carry_out(outcomes);
+    }
+
     /// Delivers until nothing is under way. `bend` alters what helpers answer.
     fn run(&mut self, mut bend: impl FnMut(usize, Vec<ByteVec>) -> Option<Vec<ByteVec>>) {
         while let Some((_, to, envelopes)) = self.wire.pop() {
@@ -238,14 +245,44 @@ fn the_silent_are_asked_last_and_pauses_grow_to_half_a_minute() {
     let mut pauses = Vec::new();
     for _ in 0..10 {
         scene.run(|_, answer| matches!(content(&answer[0]), RepairContent::Willing).then_some(answer));
-        let next = scene.repairing.next_wake();
-        pauses.push(next.since(scene.now).0);
-        scene.now = next;
-        let outcomes = scene.repairing.tick(&identity(MEMBER), next, &mut scene.rng);
-        scene.carry_out(outcomes);
+        pauses.push(scene.repairing.next_wake().since(scene.now).0);
+        scene.wake();
     }
     assert_eq!(pauses.last(), Some(&LONGEST.0));
     let most = scene.repairing.vain.values().max().copied().unwrap_or(0);
     let least = (0..MEMBER).map(|place| scene.repairing.vain.get(&node(place)).copied().unwrap_or(0)).min();
     assert!(most - least.unwrap_or(0) <= 1, "everybody in turn: {:?}", scene.repairing.vain);
+}
+
+#[test]
+fn quick_helpers_of_no_use_do_not_keep_a_slow_one_out() {
+    const SLOW: (usize, Millis) = (0, Millis(400));
+    const USELESS: usize = 1;
+    let mut scene = Scene::new();
+    for _ in 0..10 {
+        let (asked, mut late) = (scene.now, None);
+        let mut bend = |place: usize, answer: Vec<ByteVec>| match content(&answer[0]) {
+            RepairContent::Willing if place == SLOW.0 => {
+                late = Some(answer);
+                None
+            }
+            RepairContent::Willing => Some(answer),
+            _ => (place != USELESS).then_some(answer),
+        };
+        let attempt = scene.repairing.attempt;
+        scene.run(&mut bend);
+        while scene.repairing.next_wake() <= asked.plus(SLOW.1) && scene.repairing.attempt == attempt {
+            scene.wake();
+            scene.run(&mut bend);
+        }
+        scene.now = scene.now.max(asked.plus(SLOW.1));
+        if let Some(late) = late {
+            scene.receive(&late);
+        }
+        scene.run(|place, answer| (place != USELESS).then_some(answer));
+        while scene.kept.is_none() && scene.repairing.attempt == attempt {
+            scene.wake();
+        }
+    }
+    assert_eq!(*scene.kept.expect("three others are of use").expose(), *scene.shares[MEMBER].expose());
 }
