@@ -10,7 +10,7 @@ use keymesh_agent::client::{Trust, is_refusal};
 use keymesh_agent::quorum::{Question, Wanted};
 use keymesh_wire::api::{AuditPage, Enrol, Release};
 use keymesh_wire::audit::{AuditKind, Outcome};
-use keymesh_wire::body::{Body, Revocation, Subject};
+use keymesh_wire::body::{Body, Revocation, SharingRef, Subject};
 use keymesh_wire::envelope::Verified;
 use keymesh_wire::error::Code;
 use keymesh_wire::ids::{KeyId, RequestId};
@@ -108,6 +108,20 @@ async fn three_nodes_make_a_root_and_release_keys_to_those_who_may_have_them() {
             assert_eq!(question.open(&again, None, wall()).expect("opened").key.expose_secret(), blind.data_key);
         }
         println!("three blind releases and their retries: {:?}", started.elapsed());
+
+        // A request that was answered out of one sharing is answered out of the next one, when that has taken over.
+        let question = Question::new(&wanted, &agent, wall(), &mut door_support::rng());
+        let mut client = door_support::connect(world.door(1), &Trust::Pinned(world.id(1)));
+        question.send(&mut client).expect("partials");
+        let next = SharingRef { root, committee: 0, epoch: 1 };
+        tenant.say(&Body::RefreshShares(next), &admin(), vec![]);
+        door_support::eventually("the next epoch, and the one before erased", || {
+            let committee = &tenant.read().roots[&root].committees[0];
+            (committee.epoch == 1 && committee.past.is_empty()).then_some(())
+        });
+        let answer = door_support::eventually("partials that add up", || question.send(&mut client).ok());
+        assert!(answer.partials.iter().all(|part| part.epoch == 1), "{answer:?}");
+        assert_eq!(question.open(&answer, None, wall()).expect("opened").key.expose_secret(), blind.data_key);
         let question = Question::new(&wanted, &elsewhere, wall(), &mut door_support::rng());
         let error = question.send(&mut door_support::connect(world.door(2), &Trust::Pinned(world.id(2)))).unwrap_err();
         assert!(is_refusal(&error), "{error}");

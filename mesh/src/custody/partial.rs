@@ -91,6 +91,12 @@ impl PartialGrant {
         self
     }
 
+    /// The sharings of which there is a contribution, by committee and epoch. While one takes over from another they are
+    /// more than one of a committee; parts of two of them do not add up.
+    pub fn sharings(&self) -> impl Iterator<Item = (u8, u32)> + '_ {
+        self.shares.iter().map(|(committee, held)| (*committee, held.epoch))
+    }
+
     /// Makes the contributions, now that the record is durable, if the current `view` still permits them. They carry the
     /// signature of `identity`, which is this node's: what does not hold can be held against it.
     pub fn contribute(

@@ -2,7 +2,8 @@
 //!
 //! Each is judged on this node's own view (I5) and recorded durably before anything leaves (I7). A request is known by
 //! asker and id: a retry of the very same bytes is judged again, because a denial may have arrived since, and then gets
-//! the answer that was made before; other bytes under the same id are refused. After a restart the ids of recent
+//! the answer that was made before, or one of the sharing that has taken over meanwhile; other bytes under the same id are
+//! refused. After a restart the ids of recent
 //! contributions come from the audit log.
 
 use std::collections::{HashMap, VecDeque};
@@ -219,6 +220,11 @@ fn silent(mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
     verdicts
 }
 
+/// Whether an answer is a part of a committee's sharing of this epoch.
+fn is_of(verdict: &Verdict, (committee, epoch): (u8, u32)) -> bool {
+    matches!(verdict, Verdict::Partial(part) if (part.committee, part.epoch) == (committee, epoch))
+}
+
 /// Records a decision and makes the contribution it allows, or gives the one made before.
 pub async fn contribute<T: Signable>(
     node: &Node,
@@ -241,7 +247,9 @@ pub async fn contribute<T: Signable>(
         return vec![Verdict::No(no(RefusalCode::Stale, "another request of this id was answered before"))];
     }
     let mut parts = entry.parts.lock().await;
-    if let Some(made) = &*parts {
+    if let Some(made) = &*parts
+        && grant.sharings().all(|sharing| made.iter().any(|verdict| is_of(verdict, sharing)))
+    {
         return made.clone();
     }
     let Ok(recorded) = node.audit.record(&record).await else {
