@@ -368,9 +368,14 @@ impl Disk {
         self.shares.contains_key(slot) && !self.rot.shares.contains(slot)
     }
 
-    /// The slots in which something lies.
+    /// The slots in which something lies, whole or not.
     pub fn slots(&self) -> impl Iterator<Item = &str> {
         self.shares.keys().map(String::as_str)
+    }
+
+    /// The slots in which something whole lies.
+    pub fn whole_slots(&self) -> impl Iterator<Item = &str> {
+        self.slots().filter(|slot| self.has_share(slot))
     }
 
     /// Whether any share lies here.

@@ -198,13 +198,17 @@ impl Lie {
     pub const IN_REPAIRS: [Self; 5] =
         [Self::FalseRepairCommitments, Self::FalseDeltas, Self::FalseSigmas, Self::SilentInRepair, Self::FalseBlame];
 
-    /// One to four of them, and mostly one more in what custodians do among themselves, which takes its moment.
+    /// One to four of them, and mostly one more in changes of sharing, which take their moment. Whoever lies in what it
+    /// says for all to hear is soon known for two machines and asked for nothing any more: some lie to the members that
+    /// they help, in all ways there are, and are honest in all else.
     pub fn draw(rng: &mut impl rand_core::Rng) -> Vec<Self> {
+        if draw::chance(rng, 400) {
+            return Self::IN_REPAIRS.to_vec();
+        }
         let many = draw::between(rng, 1, 4);
         let mut lies: Vec<Self> = (0..many).map(|_| Self::ALL[draw::place(rng, Self::ALL.len())]).collect();
         if draw::chance(rng, 700) {
-            let among: Vec<Self> = Self::IN_EPOCHS.into_iter().chain(Self::IN_REPAIRS).collect();
-            lies.push(among[draw::place(rng, among.len())]);
+            lies.push(Self::IN_EPOCHS[draw::place(rng, Self::IN_EPOCHS.len())]);
         }
         lies
     }

@@ -137,8 +137,9 @@ impl Scenario {
         let rng = &mut rng;
         // Most runs are small: what goes wrong goes wrong among few, and few are quick.
         let drawn = match draw::between(rng, 0, 99) {
-            0..=69 => draw::between(rng, 3, 7),
-            70..=94 => draw::between(rng, 8, 14),
+            0..=19 => draw::between(rng, 3, 5),
+            20..=69 => draw::between(rng, 6, 9),
+            70..=94 => draw::between(rng, 10, 14),
             _ => draw::between(rng, 15, 50),
         };
         let count = pins.nodes.map_or(drawn, u64::from) as usize;
@@ -219,7 +220,8 @@ impl Scenario {
 impl TenantPlan {
     fn draw(nodes: &[Spot], admitted: usize, lease: Option<Millis>, rng: &mut ChaCha20Rng) -> Self {
         let most = PLACED.min(admitted as u64);
-        let count = draw::between(rng, most.min(3), most) as usize;
+        let least = if draw::chance(rng, 700) { 5 } else { 3 };
+        let count = draw::between(rng, most.min(least), most) as usize;
         let mut placed = some_of(&(0..admitted).collect::<Vec<_>>(), count, rng);
         let mut committees = committees(nodes, &placed, rng);
         for _ in 0..10 {
@@ -245,15 +247,25 @@ fn committees(nodes: &[Spot], placed: &[usize], rng: &mut ChaCha20Rng) -> Vec<Co
         let drawn: Vec<CommitteePlan> = halves
             .into_iter()
             .map(|half| {
-                // Mostly large enough to tolerate a liar, where there are the nodes for it.
-                let tolerant = half.len() >= 4 && draw::chance(rng, 600);
-                let least = if tolerant { 4 } else { 2.min(half.len() as u64) };
+                // Mostly large enough to tolerate a liar, and often somebody without its share beside it, where there
+                // are the nodes for it.
+                let tolerant = half.len() >= 4 && draw::chance(rng, 700);
+                let spare = tolerant && half.len() >= 5 && draw::chance(rng, 700);
+                let small = half.len().min(if draw::chance(rng, 600) { 3 } else { 2 }) as u64;
+                let least = if spare {
+                    5
+                } else if tolerant {
+                    4
+                } else {
+                    small
+                };
                 let n = draw::between(rng, least, half.len().min(MEMBERS) as u64) as usize;
-                let threshold = draw::between(rng, (n as u64 / 2 + 1).max(if tolerant { 3 } else { 0 }), n as u64);
+                let most = if spare { n - 2 } else { n } as u64;
+                let threshold = draw::between(rng, (n as u64 / 2 + 1).max(if tolerant { 3 } else { 0 }), most);
                 let threshold = if n > 2 { threshold.min(n as u64 - 1).max(2) } else { threshold };
                 // As many liars as neither open the root, nor keep it shut, nor keep a denial from taking effect.
                 let faults = ((threshold - 1) / 2).min(n as u64 - threshold);
-                let faults = if draw::chance(rng, 650) { faults } else { 0 };
+                let faults = if draw::chance(rng, 800) { faults } else { 0 };
                 CommitteePlan { members: half[..n].to_vec(), threshold: threshold as u8, faults: faults as u8 }
             })
             .collect();
@@ -273,12 +285,12 @@ fn committees(nodes: &[Spot], placed: &[usize], rng: &mut ChaCha20Rng) -> Vec<Co
 
 /// Nodes that lie: in every committee at most as many as it tolerates.
 fn liars(tenants: &[TenantPlan], count: usize, pinned: Option<u8>, rng: &mut ChaCha20Rng) -> BTreeSet<usize> {
-    let drawn = if draw::chance(rng, 600) { draw::between(rng, 1, 3) } else { 0 };
+    let drawn = if draw::chance(rng, 700) { draw::between(rng, 1, 3) } else { 0 };
     let wanted = pinned.map_or(drawn, u64::from) as usize;
     let mut liars = BTreeSet::new();
     // The first node is where a mesh begins; somebody has to be honest there. Mostly they are custodians.
     let mut places = some_of(&(1..count).collect::<Vec<_>>(), count - 1, rng);
-    if draw::chance(rng, 800) {
+    if draw::chance(rng, 900) {
         let committees = || tenants.iter().flat_map(|tenant| &tenant.committees);
         places.sort_by_key(|place| !committees().any(|part| part.faults > 0 && part.members.contains(place)));
     }

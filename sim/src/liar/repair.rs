@@ -40,15 +40,22 @@ impl Liar {
             return Some(envelopes);
         };
         let is_help = messages.len() > 1 || matches!(messages[0].content, RepairContent::Sigma(_));
-        if is_help && self.does(Lie::SilentInRepair) {
+        let lie = self.lie_in(&messages[0].attempt);
+        if is_help && lie == Some(Lie::SilentInRepair) {
             return None;
         }
         self.note(&messages);
         let bent = messages.into_iter().map(|message| {
-            let bent = self.bend_step(around, message);
+            let bent = self.bend_step(around, message, lie);
             ByteVec::from(Verified::sign(bent, around.identity).bytes().to_vec())
         });
         Some(bent.collect())
+    }
+
+    /// Which of its lies it tells in an attempt.
+    fn lie_in(&self, attempt: &RequestId) -> Option<Lie> {
+        let mine: Vec<Lie> = Lie::IN_REPAIRS.into_iter().filter(|lie| self.does(*lie)).collect();
+        mine.get(usize::from(attempt.as_bytes()[0]) % mine.len().max(1)).copied()
     }
 
     fn note(&mut self, messages: &[RepairMessage]) {
@@ -65,17 +72,17 @@ impl Liar {
         self.repairs.insert(messages[0].attempt, Helped { session, place, helpers: helpers.collect() });
     }
 
-    fn bend_step(&mut self, around: &Around<'_>, mut message: RepairMessage) -> RepairMessage {
+    fn bend_step(&mut self, around: &Around<'_>, mut message: RepairMessage, lie: Option<Lie>) -> RepairMessage {
         let Some(helped) = self.repairs.get(&message.attempt).cloned() else { return message };
         message.content = match message.content.clone() {
             // The last point is replaced by the one before it: of the group, and not what it should be.
-            RepairContent::Commitment(mut bytes) if self.does(Lie::FalseRepairCommitments) => {
+            RepairContent::Commitment(mut bytes) if lie == Some(Lie::FalseRepairCommitments) => {
                 let len = Ristretto::POINT_LEN;
                 let last = bytes.len().saturating_sub(len);
                 bytes.copy_within(last.saturating_sub(len)..last, last);
                 RepairContent::Commitment(bytes)
             }
-            RepairContent::Delta { to, sealed } if self.does(Lie::FalseDeltas) && to != message.author => {
+            RepairContent::Delta { to, sealed } if lie == Some(Lie::FalseDeltas) && to != message.author => {
                 let member = |node: &NodeId| helped.helpers.iter().position(|helper| helper == node);
                 let place = member(&to).and_then(|_| self.index(around, &message, &to));
                 let body = place.map(|place| {
@@ -87,11 +94,11 @@ impl Liar {
                     body.and_then(|body| self.seal(around, &message.tenant, &to, &codec::encode(&info), &body));
                 RepairContent::Delta { to, sealed: false_one.unwrap_or(sealed) }
             }
-            RepairContent::Sigma(_) if self.does(Lie::FalseBlame) => {
+            RepairContent::Sigma(_) if lie == Some(Lie::FalseBlame) => {
                 let honest = helped.helpers.iter().find(|helper| **helper != message.author);
                 RepairContent::Blame(honest.copied().unwrap_or(message.author))
             }
-            RepairContent::Sigma(sealed) if self.does(Lie::FalseSigmas) => {
+            RepairContent::Sigma(sealed) if lie == Some(Lie::FalseSigmas) => {
                 let (session, value) = (ByteVec::from(helped.session.to_vec()), ByteVec::from(self.scalar()));
                 let body = codec::encode(&(Ristretto::SUITE_ID, SIGMA, helped.place, session, value));
                 let to = message.member;

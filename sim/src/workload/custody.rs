@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use keymesh_mesh::custody::slot::Slot;
 use keymesh_mesh::state::TenantState;
 use keymesh_wire::body::{Body, CommitteeSpec, Reshare, SharingAct, SharingRef};
-use keymesh_wire::ids::{NodeId, RootId};
+use keymesh_wire::ids::{NodeId, RootId, StatementId};
 use keymesh_wire::statement::Checked;
 use keymesh_wire::time::Wall;
 use rand_core::Rng;
 
 use super::people::Voice;
 use super::{Run, Then};
-use crate::disk::Reach;
+use crate::disk::{Reach, Rot};
 use crate::draw;
 use crate::node::EPOCH;
 use crate::scenario::{CommitteePlan, some_of};
@@ -37,8 +37,12 @@ pub(super) struct Circle {
 impl Circle {
     /// Whether those of its members who count are enough for everything.
     pub fn is_enough(&self, counts: impl Fn(&&usize) -> bool) -> bool {
-        let able = self.plan.members.iter().filter(|member| !self.lacking.contains(member) && counts(member));
-        able.count() >= self.plan.needed()
+        self.able(counts) >= self.plan.needed()
+    }
+
+    /// How many of its members have their share and count.
+    fn able(&self, counts: impl Fn(&&usize) -> bool) -> usize {
+        self.plan.members.iter().filter(|member| !self.lacking.contains(member) && counts(member)).count()
     }
 }
 
@@ -50,6 +54,9 @@ impl Run {
             self.crash_in_the_making(tenant);
         }
         let custodians = self.custodians(tenant, node, next);
+        if draw::chance(&mut self.world.rng, 500) {
+            self.unlucky(tenant, node).into_iter().for_each(|place| self.lose_share(place));
+        }
         if !custodians.is_empty() && draw::chance(&mut self.world.rng, 500) {
             let away = custodians[self.place(custodians.len())];
             let span = draw::between(&mut self.world.rng, 2_000, 150_000);
@@ -79,6 +86,38 @@ impl Run {
         let is_other = |place: &usize| ![0, node].contains(place) && !self.scenario.liars.contains(place);
         let places: Vec<usize> = places.filter(is_other).collect();
         some_of(&places, places.len(), &mut self.world.rng)
+    }
+
+    /// A custodian that may lose its share, with a liar beside it where there is one.
+    fn unlucky(&mut self, tenant: usize, node: usize) -> Option<usize> {
+        let circles = self.circles(tenant);
+        let beside_a_liar = |place: &usize| {
+            let mut its = circles.iter().filter(|circle| circle.plan.members.contains(place));
+            its.any(|circle| circle.plan.members.iter().any(|member| self.scenario.liars.contains(member)))
+        };
+        let members: BTreeSet<usize> = circles.iter().flat_map(|circle| circle.plan.members.iter().copied()).collect();
+        let honest = members.into_iter().filter(|place| *place != node && !self.scenario.liars.contains(place));
+        let may_lose: Vec<usize> = honest.filter(|place| self.may_lose(*place)).collect();
+        let beside: Vec<usize> = may_lose.iter().copied().filter(beside_a_liar).collect();
+        let among = if beside.is_empty() { may_lose } else { beside };
+        (!among.is_empty()).then(|| among[self.place(among.len())])
+    }
+
+    /// A share of a custodian rots. It starts again without, says so to nobody, and is given it back by the others.
+    fn lose_share(&mut self, place: usize) {
+        if self.world.rot(place, Rot::Share) {
+            self.count("shares lost of circles that are enough");
+            self.world.start(place);
+        }
+    }
+
+    /// Whether others have shares enough to open, and to give this custodian its own back.
+    fn may_lose(&self, place: usize) -> bool {
+        (0..self.tenants.len()).all(|tenant| {
+            let displaced = &self.tenants[tenant].displaced;
+            let counts = |member: &&usize| **member != place && !self.is_bad(**member) && !displaced.contains(*member);
+            self.circles(tenant).iter().all(|circle| !circle.plan.members.contains(&place) || circle.is_enough(counts))
+        })
     }
 
     fn change(&mut self, tenant: usize, node: usize, next: SharingRef) {
@@ -268,10 +307,11 @@ impl Run {
             for (number, committee) in (0u8..).zip(&root.committees) {
                 for epoch in committee.in_use() {
                     let sharing = SharingRef { root: *id, committee: number, epoch };
-                    circles.push(self.circle(&committee.sharings[epoch as usize], sharing));
+                    let is_made = epoch > 0 || root.live;
+                    circles.push(self.circle(&committee.sharings[epoch as usize], sharing, is_made));
                 }
                 let next = SharingRef { root: *id, committee: number, epoch: committee.epoch + 1 };
-                circles.extend(self.coming(next).into_iter().map(|spec| self.circle(spec, next)));
+                circles.extend(self.coming(next).into_iter().map(|spec| self.circle(spec, next, true)));
             }
         }
         if !roots.is_some_and(|roots| roots.values().any(|root| root.live)) {
@@ -295,10 +335,8 @@ impl Run {
         proposed.collect()
     }
 
-    fn circle(&self, spec: &CommitteeSpec, sharing: SharingRef) -> Circle {
-        let SharingRef { root, committee, epoch } = sharing;
+    fn circle(&self, spec: &CommitteeSpec, sharing: SharingRef, is_made: bool) -> Circle {
         let plan = self.plan(spec);
-        let slot = Slot::Epoch { root, committee, epoch }.to_string();
         // One that has its key and found every deal good may yet take its share; one that came too late has to be given it.
         let id = |place: usize| self.world.node(place).id();
         let ready: BTreeSet<NodeId> = (self.world.watch.statements.values())
@@ -308,12 +346,36 @@ impl Run {
             })
             .map(|statement| statement.author())
             .collect();
-        let has = |place: usize, name: &str| {
-            name == slot || (ready.contains(&id(place)) && matches!(name.parse(), Ok(Slot::Key(_))))
+        // Of the attempts at a root a member attests one.
+        let attested: BTreeSet<(NodeId, Slot)> = (self.world.watch.statements.values())
+            .filter_map(|statement| match statement.body() {
+                Some(Body::AttestRoot(said)) => {
+                    let (root, committee, attempt) = (said.root, said.committee, said.attempt);
+                    Some((statement.author(), Slot::Made { root, committee, attempt }))
+                }
+                _ => None,
+            })
+            .collect();
+        let has = |place: usize, name: &str| match name.parse() {
+            Ok(Slot::Epoch { root, committee, epoch }) => SharingRef { root, committee, epoch } == sharing,
+            Ok(slot @ Slot::Made { root, committee, .. }) => {
+                SharingRef { root, committee, epoch: 0 } == sharing && attested.contains(&(id(place), slot))
+            }
+            Ok(Slot::Key(change)) => ready.contains(&id(place)) && self.is_about(&change, sharing),
+            _ => false,
         };
-        let lacks = |place: &&usize| epoch > 0 && !self.world.node(**place).disk.slots().any(|name| has(**place, name));
-        let lacking = plan.members.iter().filter(lacks).copied().collect();
+        let lacks = |place: &&usize| !self.world.node(**place).disk.whole_slots().any(|name| has(**place, name));
+        let lacking = if is_made { plan.members.iter().filter(lacks).copied().collect() } else { BTreeSet::new() };
         Circle { plan, sharing: Some(sharing), lacking }
+    }
+
+    /// Whether a statement proposes this sharing.
+    fn is_about(&self, change: &StatementId, sharing: SharingRef) -> bool {
+        match self.world.watch.statements.get(change).and_then(|statement| statement.body()) {
+            Some(Body::RefreshShares(next)) => *next == sharing,
+            Some(Body::ReshareRoot(change)) => change.sharing == sharing,
+            _ => false,
+        }
     }
 
     /// Whether by all that was ever written some sharing was agreed upon twice.

@@ -204,12 +204,17 @@ impl World {
                 let parts = held.and_then(|held| held.sharings.get(&sharing.root));
                 let current = parts.and_then(|parts| parts.get(usize::from(sharing.committee))?.last());
                 let Some(current) = current.filter(|current| current.epoch == sharing.epoch) else { continue };
+                let me = view.me;
+                // Whoever was displaced hears no more of it, so it takes both sides to know that they count.
                 let has = |node: &&NodeId| {
                     let honest = self.place(node).filter(|place| !self.is_liar(*place));
-                    let view = honest.and_then(|place| self.nodes[place].view());
-                    let view = view.filter(|view| !view.fenced.contains(&tenant));
-                    let held = view.map(|view| view.held(&tenant, sharing.root, sharing.committee));
-                    held.unwrap_or_default().iter().any(|held| held.epoch == sharing.epoch)
+                    let helper = honest.and_then(|place| self.nodes[place].view());
+                    let helper = helper.filter(|helper| !helper.fenced.contains(&tenant));
+                    let sees = helper.and_then(|helper| helper.tenant(&tenant));
+                    let counts = held.is_some_and(|held| held.tenant().nodes.contains_key(node))
+                        && sees.is_some_and(|sees| sees.tenant().nodes.contains_key(&me));
+                    let shares = helper.map(|helper| helper.held(&tenant, sharing.root, sharing.committee));
+                    counts && shares.unwrap_or_default().iter().any(|held| held.epoch == sharing.epoch)
                 };
                 let have = current.members.iter().filter(has).count();
                 let helpers = have >= usize::from(current.public.threshold().t());

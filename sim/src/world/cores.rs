@@ -24,7 +24,8 @@ impl World {
             return;
         }
         let inputs: Vec<Input> = running.inbox.drain(..running.inbox.len().min(GROUP)).collect();
-        let tick = matches!(inputs.last(), Some(Input::Tick));
+        // What came together with a tick is reacted to after it, and may well want the next one at once.
+        let tick = matches!(inputs[..], [Input::Tick]);
         let step = running.replica.step_all(now, rng, inputs);
         let spun = tick && running.replica.next_wake().is_some_and(|wake| wake <= now.boot);
         if spun {
@@ -269,6 +270,10 @@ fn blamed(what: &str) -> Option<(NodeId, &'static str, &'static str)> {
         (who, "complaints upheld", "I8")
     } else if let Some((who, _)) = what.split_once(" complained falsely of ") {
         (who, "false complaints", "I8")
+    } else if let Some((who, rest)) = what.split_once(" gave ")
+        && rest.contains(": repair of ")
+    {
+        (who, "false parts of repairs named", "I5")
     } else {
         (what.strip_suffix(" gave a partial that does not hold")?, "false partials named", "I5")
     };
