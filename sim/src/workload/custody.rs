@@ -67,6 +67,9 @@ impl Run {
         let older = older.filter(|_| draw::chance(&mut self.world.rng, 400));
         older.into_iter().for_each(|place| self.world.back_up(place));
         self.change(tenant, node, next);
+        if draw::chance(&mut self.world.rng, 300) {
+            self.ask_meanwhile(tenant);
+        }
         if let Some(place) = older {
             let span = draw::between(&mut self.world.rng, 200, 8_000);
             self.pass(span);
@@ -75,6 +78,23 @@ impl Run {
                 self.count("old copies put back during a change");
             }
         }
+    }
+
+    /// While one sharing takes over from another, leases and blind releases are asked for.
+    fn ask_meanwhile(&mut self, tenant: usize) {
+        for _ in 0..10 {
+            let span = draw::between(&mut self.world.rng, 20, 150);
+            self.pass(span);
+            let Some(node) = self.holder(tenant).filter(|_| !self.tenants[tenant].keys.is_empty()) else { return };
+            let known = self.place(self.tenants[tenant].keys.len());
+            let agent = self.place(self.tenants[tenant].agents.len());
+            let (key, leased) = (self.tenants[tenant].keys[known].key, self.tenants[tenant].keys[known].leased);
+            match leased {
+                true => self.release_at(tenant, node, agent, key),
+                false => self.ask_at(tenant, node, agent, key),
+            };
+        }
+        self.count("leases and releases asked for during a change");
     }
 
     /// Other honest custodians of the sharing that is to be changed, in a drawn order.
