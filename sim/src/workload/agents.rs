@@ -158,6 +158,8 @@ impl Run {
         let handle = self.world.ask(node, &question);
         let versions = self.versions(node, tenant, &key);
         let epochs = self.settled_epochs(node, tenant).unwrap_or_default();
+        // Where they do not show the same from here on, custodians may speak of different versions.
+        let versions = if self.everybody_shows(node, tenant, &key, versions, &epochs) { versions } else { 0 };
         self.wait(handle, What::Blind { tenant, key, node, question, versions, epochs });
         handle
     }

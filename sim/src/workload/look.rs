@@ -179,7 +179,14 @@ impl Run {
 
     /// Whether a node and all custodians that run show so many versions of a key and these epochs of its root: otherwise
     /// they speak of different ones.
-    fn everybody_shows(&self, node: usize, tenant: usize, key: &KeyId, versions: usize, epochs: &[u32]) -> bool {
+    pub(super) fn everybody_shows(
+        &self,
+        node: usize,
+        tenant: usize,
+        key: &KeyId,
+        versions: usize,
+        epochs: &[u32],
+    ) -> bool {
         let members = self.circles(tenant).into_iter().flat_map(|circle| circle.plan.members);
         let up = members.filter(|member| self.world.node(*member).view().is_some());
         up.chain([node]).all(|place| {
