@@ -295,8 +295,9 @@ impl Run {
             let plan = CommitteePlan { members, threshold: threshold as u8, faults: faults as u8 };
             let bad = plan.members.iter().filter(|member| self.is_bad(**member)).count();
             let spec = self.spec(&plan);
+            // Fewer than t and f honest ones, and one that is ready and then takes no share leaves both sharings in use.
             if bad <= faults
-                && n - bad >= plan.needed()
+                && n - bad >= plan.needed().max(threshold + faults)
                 && self.state(node, tenant).is_some_and(|state| is_sound(state, sharing, &spec))
             {
                 return Some(spec);
