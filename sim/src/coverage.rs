@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::seen::{Boundary, Seen};
 
 /// What a hundred runs have to exercise at least. A sweep below a floor fails, however few violations it found.
-const FLOORS: [(&str, u64); 27] = [
+const FLOORS: [(&str, u64); 29] = [
     ("revocations", 60),
     ("revocations during a cut", 40),
     ("healed cuts", 100),
@@ -35,6 +35,8 @@ const FLOORS: [(&str, u64); 27] = [
     ("custodians away during a change", 60),
     ("old copies put back during a change", 3),
     ("starts without one's own last words", 3),
+    ("shares lost of circles that are enough", 60),
+    ("leases and releases asked for during a change", 70),
 ];
 
 /// A floor that was not reached.

@@ -1,8 +1,8 @@
 //! Proofs of knowledge of a logarithm, and that several points have the same one.
 //!
 //! Guarantees: a [`Proof`] over pairs (Gᵢ, Pᵢ), of which G₁ is the first generator, convinces that its maker knew the one x
-//! with Pᵢ = x·Gᵢ for all of them. With one pair it is the proof of Schnorr (1991), with two that of Chaum and Pedersen (1992); both are made
-//! non-interactive by hashing (Fiat and Shamir) and are zero-knowledge and sound in the random oracle model.
+//! with Pᵢ = x·Gᵢ for all of them. With one pair it is the proof of Schnorr (1991), with two that of Chaum and Pedersen
+//! (1992); both are made non-interactive by hashing (Fiat and Shamir) and are zero-knowledge and sound in the random oracle model.
 //!
 //! Left to others: the challenge. It must hash every base, every point and all that the proof is to be bound to, next to
 //! the nonce points handed to the closure; and the nonce must be secret and never used for a second statement.

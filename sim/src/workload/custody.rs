@@ -37,12 +37,8 @@ pub(super) struct Circle {
 impl Circle {
     /// Whether those of its members who count are enough for everything.
     pub fn is_enough(&self, counts: impl Fn(&&usize) -> bool) -> bool {
-        self.able(counts) >= self.plan.needed()
-    }
-
-    /// How many of its members have their share and count.
-    fn able(&self, counts: impl Fn(&&usize) -> bool) -> usize {
-        self.plan.members.iter().filter(|member| !self.lacking.contains(member) && counts(member)).count()
+        let able = self.plan.members.iter().filter(|member| !self.lacking.contains(member) && counts(member));
+        able.count() >= self.plan.needed()
     }
 }
 
@@ -131,7 +127,7 @@ impl Run {
         }
     }
 
-    /// Whether others have shares enough to open, and to give this custodian its own back.
+    /// Whether everything goes on without what shares a custodian has, and others can give them back.
     fn may_lose(&self, place: usize) -> bool {
         (0..self.tenants.len()).all(|tenant| {
             let displaced = &self.tenants[tenant].displaced;
