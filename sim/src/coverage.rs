@@ -35,7 +35,7 @@ const FLOORS: [(&str, u64); 29] = [
     ("custodians away during a change", 60),
     ("old copies put back during a change", 3),
     ("starts without one's own last words", 3),
-    ("shares lost of circles that are enough", 60),
+    ("shares lost that others can give back", 60),
     ("leases and releases asked for during a change", 70),
 ];
 

@@ -27,6 +27,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use keymesh_mesh::custody::slot::Slot;
 use keymesh_mesh::release::Recorded;
 use keymesh_mesh::replica::{Stored, Write};
 use keymesh_wire::audit::AuditRecord;
@@ -65,6 +66,8 @@ pub enum Rot {
     Blob,
     /// A bit of a share.
     Share,
+    /// A bit of the share in one slot.
+    Slot(Slot),
     /// A bit of the audit log.
     Audit,
 }
@@ -306,6 +309,12 @@ impl Disk {
                 let place = (!self.shares.is_empty()).then(|| draw::place(rng, self.shares.len()))?;
                 let (slot, bytes) = self.shares.iter_mut().nth(place)?;
                 flip(bytes, rng);
+                self.rot.shares.insert(slot.clone());
+                Some(format!("a bit of the share in {slot}"))
+            }
+            Rot::Slot(slot) => {
+                let slot = slot.to_string();
+                flip(self.shares.get_mut(&slot)?, rng);
                 self.rot.shares.insert(slot.clone());
                 Some(format!("a bit of the share in {slot}"))
             }

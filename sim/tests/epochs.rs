@@ -234,6 +234,27 @@ fn two_machines_under_one_identity_show_when_both_speak_and_are_fenced() {
     assert!(vault.opens(5));
 }
 
+/// It went on offering keys: nobody counted as one of two machines that was in no committee yet (seed 254).
+#[test]
+fn two_machines_that_a_root_moves_to_are_fenced_before_they_are_custodians() {
+    let mut vault = Vault::new(9, 6);
+    let root = vault.root;
+    let (id, tenant) = (vault.ground.world.node(5).id(), vault.ground.tenant);
+    let twin = vault.ground.world.clone_node(5);
+    vault.ground.world.flip_clone(twin, &[0, 1]);
+    // Without the fourth and the fifth nobody leads the first ballot to its end, and both machines have time to speak.
+    [3, 4].into_iter().for_each(|node| vault.ground.world.crash(node));
+    reshare(&mut vault.ground, root, &[0, 1, 2, 3, 5], 3, 1);
+    vault.ground.world.run(10_000);
+    for node in [0, 1, 2] {
+        assert!(vault.ground.state(node).forked.contains(&id), "n{} knows", node + 1);
+    }
+    for machine in [5, twin] {
+        let view = vault.ground.world.node(machine).view().expect("running").clone();
+        assert!(view.fenced.contains(&tenant));
+    }
+}
+
 /// It was woken at once after every tick: the change that stood still while it kept silent was always due.
 #[test]
 fn a_custodian_that_slept_and_keeps_silent_is_not_woken_for_a_ballot_over_and_over() {

@@ -7,9 +7,10 @@ use keymesh_sim::ground::Ground;
 use keymesh_sim::liar::Lie;
 use keymesh_sim::world::Plan;
 use keymesh_wire::audit::AuditKind;
-use keymesh_wire::body::{Body, CommitteeSpec, Reshare, SharingRef};
+use keymesh_wire::body::{Body, CommitteeSpec, Reshare, SharingAct, SharingRef};
 use keymesh_wire::envelope::Verified;
 use keymesh_wire::ids::{NodeId, RequestId, RootId};
+use keymesh_wire::statement::Checked;
 use keymesh_wire::suite::Suite;
 use minicbor::bytes::ByteVec;
 
@@ -98,6 +99,47 @@ fn a_replaced_disk_gets_the_share_of_the_epoch_that_was_made_while_the_machine_w
     let committee = &ground.state(0).roots[&root].committees[0];
     assert_eq!(committee.holders.len(), 5, "it says so: {committee:?}");
     refresh(&mut ground, root, &[0, 1, 2, 3, 4]);
+    comes_right(ground);
+}
+
+/// It asked the others, although it still had the key that its share had come under; where one of them was away and the
+/// threshold high, they could not help (seed 279).
+#[test]
+fn a_share_lost_before_its_one_time_key_was_erased_is_taken_once_more() {
+    let mut ground = Ground::new(4, Plan::calm(5));
+    let root = ground.propose_root(&[0, 1, 2, 3, 4], 4, 1);
+    ground.await_root(root);
+    ground.furnish();
+    let (tenant, of) = (ground.tenant, SharingRef { root, committee: 0, epoch: 1 });
+    ground.admin_says(1, &Body::RefreshShares(of));
+    let away = ground.world.node(0).id();
+    let commits = |statement: &Checked| match statement.body() {
+        Some(Body::Sharing(word)) => matches!(word.act, SharingAct::Commit { .. }) && statement.author() != away,
+        _ => false,
+    };
+    while !ground.world.watch.statements.values().any(commits) {
+        ground.world.run(1);
+    }
+    // All five have to hold their shares before keys and old shares go; the first crashes before it takes its own.
+    ground.world.crash(0);
+    let slot = Slot::Epoch { root, committee: 0, epoch: 1 };
+    let held = |ground: &Ground| -> Option<Vec<u8>> {
+        let shares = ground.world.node(LOSER).disk.stored().shares;
+        shares.into_iter().find(|(name, _)| *name == slot.to_string()).map(|(_, share)| share.expose_secret().to_vec())
+    };
+    let committee = |ground: &Ground| ground.state(1).roots[&root].committees[0].clone();
+    ground.world.run_until(30_000, |world| {
+        world.tenant(1, tenant).is_some_and(|state| state.roots[&root].committees[0].holders.len() == 4)
+    });
+    assert_eq!((committee(&ground).epoch, committee(&ground).past.len()), (1, 1), "{:?}", committee(&ground));
+    let before = held(&ground).expect("a share");
+    assert!(ground.world.rot(LOSER, Rot::Slot(slot)));
+    assert_eq!(held(&ground), None);
+    ground.world.start(LOSER);
+    ground.world.run(2_000);
+    assert_eq!(held(&ground), Some(before));
+    assert_eq!((0..5).map(|node| helps(&ground, node)).sum::<usize>(), 0, "nobody was asked");
+    ground.world.start(0);
     comes_right(ground);
 }
 

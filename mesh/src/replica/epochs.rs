@@ -183,7 +183,8 @@ impl Replica {
         acts
     }
 
-    /// This node's share of the current epoch, if it has a part in it and has not taken it yet.
+    /// This node's share of the current epoch, if it has a part in it and does not have it. Where it was lost after it had been
+    /// taken, the one-time key may still be there; what was dealt to it opens once more.
     #[expect(clippy::too_many_arguments, reason = "a committee with where it belongs, and the step's context")]
     fn take_share(
         &mut self,
@@ -197,8 +198,7 @@ impl Replica {
         step: &mut Step,
     ) {
         let sharing = SharingRef { root, committee: place, epoch: committee.epoch };
-        let is_member = committee.spec.members.contains(&self.me);
-        if committee.epoch > 0 && is_member && !committee.holders.contains(&self.me) {
+        if committee.epoch > 0 && committee.spec.members.contains(&self.me) {
             let slot = Slot::Epoch { root, committee: place, epoch: committee.epoch };
             if !self.shares.contains_key(&slot) && !self.unopened.contains(&sharing) {
                 match self.open_share(id, tenant, sharing, committee, now, rng) {
@@ -215,7 +215,7 @@ impl Replica {
                     }
                 }
             }
-            if self.shares.contains_key(&slot) {
+            if self.shares.contains_key(&slot) && !committee.holders.contains(&self.me) {
                 self.say_of_epoch(id, sharing, SharingAct::Hold, now, rng, step);
             }
         }

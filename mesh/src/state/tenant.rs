@@ -318,7 +318,7 @@ pub struct TenantState {
     pub tickets: BTreeMap<Nonce, BTreeMap<String, BTreeSet<NodeId>>>,
     /// Denials, by statement.
     pub denials: BTreeMap<StatementId, Denial>,
-    /// Custodians that spoke from two places at once: fenced, until others take their places.
+    /// Nodes that spoke as custodians from two places at once: fenced, until others take their places.
     pub forked: BTreeSet<NodeId>,
     /// Proposals that wait.
     pub pending: Vec<Pending>,

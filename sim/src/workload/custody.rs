@@ -37,8 +37,16 @@ pub(super) struct Circle {
 impl Circle {
     /// Whether those of its members who count are enough for everything.
     pub fn is_enough(&self, counts: impl Fn(&&usize) -> bool) -> bool {
-        let able = self.plan.members.iter().filter(|member| !self.lacking.contains(member) && counts(member));
-        able.count() >= self.plan.needed()
+        self.with_share(counts) >= self.plan.needed()
+    }
+
+    /// Whether those of its members who count can give another one its share back.
+    fn is_enough_to_repair(&self, counts: impl Fn(&&usize) -> bool) -> bool {
+        self.with_share(counts) >= usize::from(self.plan.threshold)
+    }
+
+    fn with_share(&self, counts: impl Fn(&&usize) -> bool) -> usize {
+        self.plan.members.iter().filter(|member| !self.lacking.contains(member) && counts(member)).count()
     }
 }
 
@@ -122,17 +130,18 @@ impl Run {
     /// A share of a custodian rots. It starts again without, says so to nobody, and is given it back by the others.
     fn lose_share(&mut self, place: usize) {
         if self.world.rot(place, Rot::Share) {
-            self.count("shares lost of circles that are enough");
+            self.count("shares lost that others can give back");
             self.world.start(place);
         }
     }
 
-    /// Whether everything goes on without what shares a custodian has, and others can give them back.
+    /// Whether others can give back whatever shares a custodian has.
     fn may_lose(&self, place: usize) -> bool {
         (0..self.tenants.len()).all(|tenant| {
             let displaced = &self.tenants[tenant].displaced;
             let counts = |member: &&usize| **member != place && !self.is_bad(**member) && !displaced.contains(*member);
-            self.circles(tenant).iter().all(|circle| !circle.plan.members.contains(&place) || circle.is_enough(counts))
+            let mut its = self.circles(tenant).into_iter().filter(|circle| circle.plan.members.contains(&place));
+            its.all(|circle| circle.is_enough_to_repair(counts))
         })
     }
 

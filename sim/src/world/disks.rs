@@ -39,7 +39,7 @@ impl World {
         let kind = match what {
             Rot::Statement => "rotten stores",
             Rot::Blob => "rotten ciphertexts",
-            Rot::Share => {
+            Rot::Share | Rot::Slot(_) => {
                 self.shareless.insert(node);
                 "rotten shares"
             }

@@ -131,7 +131,9 @@ impl TenantState {
             }
         }
         let sharings = self.fold_epochs(graph, accused);
-        self.forked = graph.forked().iter().filter(|who| self.is_custodian(who)).copied().collect();
+        // Whoever is only about to become a custodian speaks as one already: it says which keys its shares come under.
+        let speaks = |who: &&NodeId| self.nodes.contains_key(who) || self.is_custodian(who);
+        self.forked = graph.forked().iter().filter(speaks).copied().collect();
         for root in self.roots.values_mut() {
             root.live = root.committees.iter().all(|committee| committee.public.is_some());
         }
