@@ -4,7 +4,7 @@ use keymesh_mesh::custody::message::CustodyMessage;
 use keymesh_mesh::custody::slot::Slot;
 use keymesh_sim::agents::{Agent, Instance};
 use keymesh_sim::ground::Ground;
-use keymesh_sim::world::{Pause, Plan};
+use keymesh_sim::world::{Pause, Plan, World};
 use keymesh_wire::body::{Body, CommitteeSpec, Reshare, SharingRef};
 use keymesh_wire::ids::{KeyId, Nonce, RootId};
 use keymesh_wire::time::Millis;
@@ -307,6 +307,37 @@ fn shares_that_are_old_are_refreshed_by_the_first_custodian_that_is_there() {
     let sharing = refresh(&mut vault.ground, root);
     await_epoch(&mut vault.ground, sharing, 30_000, &[0, 1, 2, 3, 4]);
     assert!(vault.opens(0), "it has a share again");
+    vault.comes_right();
+}
+
+/// With n below t + 2f a member that is ready and never takes its share keeps both sharings in use (seed 262), and a denial
+/// waits for custodians who may not vouch for it any more. The next move ends that.
+#[test]
+fn a_committee_that_lacks_a_recipient_for_good_is_moved_once_more_and_denials_take_effect() {
+    let mut vault = Vault::new(10, 7);
+    let (root, tenant) = (vault.root, vault.ground.tenant);
+    reshare(&mut vault.ground, root, &[2, 3, 4, 5, 6], 4, 1);
+    let commits = |vault: &Vault| {
+        let said = vault.ground.world.watch.statements.values();
+        said.filter(|s| matches!(s.body(), Some(Body::Sharing(word)) if word.act.kind() == "commit-epoch")).count()
+    };
+    while commits(&vault) == 0 {
+        vault.ground.world.run(1);
+    }
+    vault.ground.world.crash(5);
+    let held = |world: &World| world.tenant(2, tenant).map(|state| state.roots[&root].committees[0].holders.len());
+    assert!(vault.ground.world.run_until(30_000, |world| held(world) == Some(4)));
+    let denial = vault.ground.revoke(0, &vault.agent);
+    vault.ground.world.run(90_000);
+    let committee = &vault.ground.state(2).roots[&root].committees[0];
+    assert_eq!((committee.epoch, committee.past.len(), committee.holders.len()), (1, 1, 4), "both are in use");
+    assert!(!vault.ground.state(2).denials[&denial].effective, "two of the older custodians leave");
+    let sharing = reshare(&mut vault.ground, root, &[0, 1, 2, 3, 4], 3, 1);
+    await_epoch(&mut vault.ground, sharing, 60_000, &[0, 1, 2, 3, 4, 6]);
+    vault.ground.world.run(2_000);
+    assert!(vault.ground.state(2).denials[&denial].effective);
+    vault.ground.world.start(5);
+    assert!(vault.ground.settle());
     vault.comes_right();
 }
 
