@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use keymesh_custody::epochs::{
-    Change, CheckError, Complaint, Deal, EpochKey, EpochSecret, Fault, VerifiedDeal, deal, redistribute, take,
+    Change, CheckError, Complaint, Deal, EpochKey, EpochSecret, Fault, Redistributed, VerifiedDeal, deal, redistribute,
 };
 use keymesh_custody::{KeyShare, MemberIndex, Ristretto, RootPublic, Threshold};
 use keymesh_wire::body::{CommitteeSpec, SharingAct, SharingRef, Transcript};
@@ -100,7 +100,7 @@ pub struct Changing {
     fitting: BTreeMap<StatementId, bool>,
     complaints: BTreeSet<StatementId>,
     blamed: BTreeSet<StatementId>,
-    sound: BTreeSet<BlobHash>,
+    sound: BTreeMap<BlobHash, Arc<Redistributed<Ristretto>>>,
 }
 
 impl std::fmt::Debug for Changing {
@@ -137,7 +137,7 @@ impl Changing {
             fitting: BTreeMap::new(),
             complaints: BTreeSet::new(),
             blamed: BTreeSet::new(),
-            sound: BTreeSet::new(),
+            sound: BTreeMap::new(),
         }
     }
 
@@ -204,7 +204,9 @@ impl Changing {
         let secret = scene.secrets.get(&change).ok_or("this node offered no key for it, or lost it")?;
         let change = self.change(scene, &transcript.call).ok_or("the call for its deals is malformed")?;
         let deals: Vec<_> = transcript.deals.iter().filter_map(|id| self.verified(scene, id)).collect();
-        take(&change, &deals, secret, rng).map_err(|error| error.to_string())
+        let outcome =
+            self.outcome(scene, &transcript.id()).ok_or("what was agreed upon is not what its deals come to")?;
+        outcome.take(&change, &deals, secret, rng).map_err(|error| error.to_string())
     }
 
     /// Enters the ballot that own votes, others' votes and time ask for.
@@ -358,26 +360,28 @@ impl Changing {
 
     /// Whether a transcript is what its deals come to.
     fn is_sound(&mut self, scene: &Scene<'_>, id: &BlobHash) -> bool {
-        let Some(transcript) = scene.words.transcripts.get(id) else { return false };
-        if self.sound.contains(id) {
-            return true;
+        self.outcome(scene, id).is_some()
+    }
+
+    /// What the deals of a transcript come to, if it says the same.
+    fn outcome(&mut self, scene: &Scene<'_>, id: &BlobHash) -> Option<Arc<Redistributed<Ristretto>>> {
+        if let Some(known) = self.sound.get(id) {
+            return Some(known.clone());
         }
+        let transcript = scene.words.transcripts.get(id)?;
         let of_call =
             |deal: &StatementId| scene.words.deals.get(deal).is_some_and(|(_, call, _)| *call == transcript.call);
-        let Some(change) = self.change(scene, &transcript.call).filter(|_| transcript.deals.iter().all(of_call)) else {
-            return false;
-        };
+        let change = self.change(scene, &transcript.call).filter(|_| transcript.deals.iter().all(of_call))?;
         let deals: Vec<_> = transcript.deals.iter().filter_map(|deal| self.verified(scene, deal)).collect();
         if deals.len() != transcript.deals.len() || !deals.is_sorted_by_key(VerifiedDeal::dealer) {
-            return false;
+            return None;
         }
-        let Ok(outcome) = redistribute(&change, &deals) else { return false };
-        let sound =
+        let outcome = redistribute(&change, &deals).ok()?;
+        let says_so =
             outcome.public.to_bytes() == transcript.public && outcome.transcript_hash == *transcript.hash.as_bytes();
-        if sound {
-            self.sound.insert(*id);
-        }
-        sound
+        let outcome = says_so.then(|| Arc::new(outcome))?;
+        self.sound.insert(*id, outcome.clone());
+        Some(outcome)
     }
 
     /// Says of proposed transcripts that this node could take its share.
@@ -509,12 +513,14 @@ impl Changing {
         let change = self.change(scene, &call)?;
         let deals: Vec<VerifiedDeal<Ristretto>> = good.values().filter_map(|id| self.verified(scene, id)).collect();
         let outcome = redistribute(&change, &deals).ok()?;
-        Some(Transcript {
+        let transcript = Transcript {
             call,
             deals: good.into_values().collect(),
             public: outcome.public.to_bytes(),
             hash: BlobHash::from_bytes(outcome.transcript_hash),
-        })
+        };
+        self.sound.insert(transcript.id(), Arc::new(outcome));
+        Some(transcript)
     }
 
     /// Votes as the agreement allows, for what is sound.

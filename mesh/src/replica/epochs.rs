@@ -238,6 +238,9 @@ impl Replica {
         let certified = said.agreement(spec).certified();
         let transcript = certified.first().and_then(|value| said.transcripts.get(value));
         let transcript = transcript.ok_or("what was agreed upon is not here")?;
+        if committee.public.as_ref() != Some(&transcript.public) {
+            return Err("it does not fit what was agreed upon".to_owned());
+        }
         let (_, changing) = match self.changes.entry(sharing) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(empty) => {
@@ -257,12 +260,7 @@ impl Replica {
             share: None,
             secrets: &self.keys,
         };
-        let share = changing.take(&scene, transcript, rng)?;
-        let public = committee.public.as_deref().and_then(|public| RootPublic::<Ristretto>::from_bytes(public).ok());
-        match public.is_some_and(|public| share.matches(&public)) {
-            true => Ok(share),
-            false => Err("it does not fit what was agreed upon".to_owned()),
-        }
+        changing.take(&scene, transcript, rng)
     }
 
     /// Erases shares of epochs that are over and keys of changes that are.

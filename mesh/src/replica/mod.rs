@@ -55,6 +55,8 @@ pub use step::{Batch, Channel, Durable, Effect, Held, Input, ReplyTo, Step, Writ
 const WISH: Millis = Millis(2_000);
 /// How long after a failed request the next is made.
 const ASK_AGAIN: Millis = Millis(150);
+/// With more epochs than these in the making a node is in a crowd ([`Replica::is_in_a_crowd`]).
+const FEW_CHANGES: usize = 3;
 
 /// What a replica is told once.
 #[derive(Debug, Clone)]
@@ -344,10 +346,10 @@ impl Replica {
         making.chain(wishes).chain(leases).chain(turns).chain(self.spread.next_wake()).min()
     }
 
-    /// Whether words of peers may wait a moment for those that follow, to be taken together: epochs are being made, of
-    /// which everybody says much in a short time.
+    /// Whether words of peers may wait a moment for those that follow, to be taken together: several epochs are being made,
+    /// of which everybody says much in a short time.
     pub fn is_in_a_crowd(&self) -> bool {
-        !self.changes.is_empty()
+        self.changes.len() > FEW_CHANGES
     }
 
     /// The envelopes of a document's statements, parents before children.

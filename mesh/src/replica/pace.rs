@@ -12,7 +12,7 @@ use keymesh_wire::ids::TenantId;
 use keymesh_wire::time::{Boot, Millis, Wall};
 
 /// From one beginning to the next.
-const PACE: Millis = Millis(70);
+const PACE: Millis = Millis(84);
 /// Changes that are under way before the next one is begun.
 const AT_ONCE: usize = 16;
 /// How long one counts as under way.

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use keymesh_mesh::state::authority::Authority;
+use keymesh_mesh::state::sharing::ready_quorum;
 use keymesh_mesh::state::{Document, TenantState};
-use keymesh_wire::body::{Body, RootSpec};
+use keymesh_wire::body::{Body, CommitteeSpec, RootSpec};
 use keymesh_wire::ids::{RootId, StatementId};
 use keymesh_wire::time::Millis;
 use serde_json::{Value, json};
@@ -215,11 +216,14 @@ fn show(document: &Document, tenant: &TenantState, names: &Names) -> Output {
                 layout.phrase(),
                 spec.faults
             ));
+            let older: Vec<u32> = committee.past.iter().map(|past| past.epoch).collect();
+            lines.extend(older_in_use(&older, spec, &missing).map(|line| format!("    {line}")));
             lines.extend(accused::words(committee, tenant, names).into_iter().map(|line| format!("    {line}")));
             committees.push(json!({
                 "accused": accused::facts(committee, names),
                 "members": names.list(&spec.members), "t": spec.threshold, "n": spec.members.len(), "f": spec.faults,
                 "phrase": layout.phrase(), "epoch": committee.epoch, "frozen": committee.frozen, "attested": attested, "missing": missing, "conflict": committee.conflict,
+                "older_epochs_in_use": older,
             }));
         }
         let changes = root_change::under_way(document, tenant, root.id, names);
@@ -268,6 +272,22 @@ fn show(document: &Document, tenant: &TenantState, names: &Names) -> Output {
     )
 }
 
+/// What keeps the shares of earlier epochs in use, and how that ends.
+fn older_in_use(older: &[u32], spec: &CommitteeSpec, missing: &[String]) -> Option<String> {
+    let epochs: Vec<String> = older.iter().map(u32::to_string).collect();
+    let (held, needed) = (spec.members.len() - missing.len(), ready_quorum(spec));
+    let words = if held < needed {
+        format!(
+            "until {needed} custodians hold the new ones. If {} cannot, move the root to others with \
+             `keymesh root reshare`",
+            list_words(missing)
+        )
+    } else {
+        "until enough custodians say that they erased them".to_owned()
+    };
+    (!older.is_empty()).then(|| format!("shares of epoch {} are still in use, {words}", list_words(&epochs)))
+}
+
 /// Proposals that every node holds and none counts: by whom, and why. Somebody who goes past this command line can send
 /// such a statement; the fold finds it void, as it is here.
 fn refused(document: &Document, tenant: &TenantState, names: &Names) -> Vec<(StatementId, String, String)> {
@@ -291,4 +311,28 @@ fn refused(document: &Document, tenant: &TenantState, names: &Names) -> Vec<(Sta
         }
     }
     refused
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_older_shares_in_use_is_said_with_what_to_do() {
+        let members = [1, 2, 3, 4, 5].map(|byte| keymesh_wire::ids::NodeId::from_bytes([byte; 32])).to_vec();
+        let spec = CommitteeSpec { members, threshold: 4, faults: 1 };
+        let missing = ["berlin-1".to_owned()];
+        assert_eq!(older_in_use(&[], &spec, &missing), None);
+        let waits = older_in_use(&[0], &spec, &missing).expect("something");
+        assert!(
+            waits.contains("epoch 0 are still in use, until 5 custodians hold") && waits.contains("If berlin-1 cannot")
+        );
+        let erases = older_in_use(&[0, 1], &spec, &[]).expect("something");
+        assert_eq!(
+            erases,
+            "shares of epoch 0 and 1 are still in use, until enough custodians say that they erased them"
+        );
+        let spec = CommitteeSpec { threshold: 3, ..spec };
+        assert!(older_in_use(&[0], &spec, &missing).expect("something").contains("erased"), "four are enough");
+    }
 }

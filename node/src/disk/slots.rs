@@ -122,8 +122,8 @@ impl Slots {
         let doomed = path.with_extension("tmp");
         files::rename(&path, &doomed)?;
         files::sync_dir(&self.dir)?;
+        // Whether this name is gone after a cut makes no difference: what it names is, and it is removed at the next start.
         files::overwrite_and_remove(&doomed)?;
-        files::sync_dir(&self.dir)?;
         Ok(true)
     }
 

@@ -37,12 +37,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The shortest: a timer that stays due, because what it waits for has not come, must not keep a processor busy.
 const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 
-/// While epochs are being made, how long after one step words of peers are gathered for the next.
-const GATHER: Duration = Duration::from_millis(10);
+/// While many epochs are being made, how long after one step words of peers are gathered for the next.
+const GATHER: Duration = Duration::from_millis(50);
 
-/// How nice the core's thread is to the workers of this machine: where both want one processor, a release gets three parts
+/// How nice the core's thread is to the workers of this machine: where both want one processor, a release gets nine parts
 /// and statements one. Never less, so that no number of releases keeps a denial out.
-const NICE: i32 = 5;
+const NICE: i32 = 10;
 
 /// What the core's thread is asked.
 #[derive(Debug)]

@@ -52,6 +52,9 @@ pub enum RedistributeError {
         /// Whose.
         dealer: MemberIndex,
     },
+    /// An outcome was given that is another set's.
+    #[error("the outcome is not that of these deals")]
+    OtherDeals,
     /// The result has a share that is zero or a lower degree, which nobody can bring about, or another group key, which
     /// verified deals do not have.
     #[error("the deals sum to no sharing of the root")]
@@ -101,14 +104,44 @@ pub fn take<'a, C: Suite>(
     rng: &mut (impl CryptoRng + ?Sized),
 ) -> Result<KeyShare<C>, TakeError<C>> {
     let agreed = Agreed::new(change, deals)?;
-    let public = agreed.public(change)?.public;
-    let mut sum = SecretScalar::new(agreed.shift * suite::power::<C>(secret.public().member().get(), agreed.degree));
-    for (deal, weight) in &agreed.deals {
-        let value = deal.open(change, secret, rng)?;
-        sum = SecretScalar::new(*sum.expose() + *value.expose() * *weight);
+    agreed.public(change)?.open(&agreed, change, secret, rng)
+}
+
+impl<C: Suite> Redistributed<C> {
+    /// What [`take`] gives for the deals that this is the outcome of, without working that out again.
+    ///
+    /// # Errors
+    /// As there; [`RedistributeError::OtherDeals`] if these are not those.
+    pub fn take<'a>(
+        &self,
+        change: &Change<C>,
+        deals: impl IntoIterator<Item = &'a VerifiedDeal<C>>,
+        secret: &EpochSecret<C>,
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Result<KeyShare<C>, TakeError<C>> {
+        let agreed = Agreed::new(change, deals)?;
+        if agreed.transcript_hash(change, &self.public) != self.transcript_hash {
+            return Err(RedistributeError::OtherDeals.into());
+        }
+        self.open(&agreed, change, secret, rng)
     }
-    let share = KeyShare::new(secret.public().member(), sum, public.group()).ok();
-    share.filter(|share| share.matches(&public)).ok_or(TakeError::NoSharing(RedistributeError::Degenerate))
+
+    fn open(
+        &self,
+        agreed: &Agreed<'_, C>,
+        change: &Change<C>,
+        secret: &EpochSecret<C>,
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Result<KeyShare<C>, TakeError<C>> {
+        let member = secret.public().member();
+        let mut sum = SecretScalar::new(agreed.shift * suite::power::<C>(member.get(), agreed.degree));
+        for (deal, weight) in &agreed.deals {
+            let value = deal.open(change, secret, rng)?;
+            sum = SecretScalar::new(*sum.expose() + *value.expose() * *weight);
+        }
+        let share = KeyShare::new(member, sum, self.public.group()).ok();
+        share.filter(|share| share.matches(&self.public)).ok_or(TakeError::NoSharing(RedistributeError::Degenerate))
+    }
 }
 
 /// Deals of distinct dealers, in order, with the weights that the set gives them, and what else makes the new polynomial.
@@ -168,11 +201,15 @@ impl<'a, C: Suite> Agreed<'a, C> {
         }
         let shares = threshold.indexes().map(|member| horner::<C>(group, &above, member)).collect();
         let public = RootPublic::new(threshold, group, shares).map_err(|_| RedistributeError::Degenerate)?;
-        let transcript_hash = Framed::<Sha256>::new::<C>("resharing transcript")
+        let transcript_hash = self.transcript_hash(change, &public);
+        Ok(Redistributed { public, transcript_hash })
+    }
+
+    fn transcript_hash(&self, change: &Change<C>, public: &RootPublic<C>) -> [u8; 32] {
+        Framed::<Sha256>::new::<C>("resharing transcript")
             .part(change.session())
             .list(&self.hashes)
             .part(&public.to_bytes())
-            .digest();
-        Ok(Redistributed { public, transcript_hash })
+            .digest()
     }
 }

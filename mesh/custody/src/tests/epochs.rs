@@ -61,8 +61,14 @@ impl<C: Suite> Setting<C> {
     /// The outcome, with the share of every recipient.
     fn run(&self, deals: &[VerifiedDeal<C>], rng: &mut ChaCha20Rng) -> (Redistributed<C>, Vec<KeyShare<C>>) {
         let outcome = redistribute(&self.change, deals).unwrap();
-        let shares = self.secrets.iter().map(|secret| take(&self.change, deals, secret, rng).unwrap());
-        (outcome, shares.collect())
+        let shares = self.secrets.iter().map(|secret| {
+            let share = take(&self.change, deals, secret, rng).unwrap();
+            let again = outcome.take(&self.change, deals, secret, rng).unwrap();
+            assert_eq!(*again.expose(), *share.expose());
+            share
+        });
+        let shares = shares.collect();
+        (outcome, shares)
     }
 }
 

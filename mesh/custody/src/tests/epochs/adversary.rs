@@ -7,7 +7,7 @@ use super::super::{Dealt, evaluate, index, join, random_scalar, rng, split};
 use super::{CONTEXT, Setting, keys};
 use crate::epochs::{
     Change, ChangeError, CheckError, Complaint, Deal, DealError, EpochKey, EpochSecret, Fault, ForeignComplaint,
-    RedistributeError, TakeError, VerifiedDeal, deal, redistribute, take,
+    RedistributeError, Redistributed, TakeError, VerifiedDeal, deal, redistribute, take,
 };
 use crate::secret::SecretScalar;
 use crate::suite::{self, Element, Scalar};
@@ -480,6 +480,20 @@ fn completes(setting: &Setting<Group>, deals: &[VerifiedDeal<Group>]) {
     assert_ne!(verifying[0], setting.old.public.group_key());
     let capsule = super::capsule_of(&setting.old.public);
     assert_eq!(super::opens(&capsule, &public, &[&shares[1], &shares[2]]).unwrap(), b"payload");
+}
+
+#[test]
+fn an_outcome_gives_no_share_of_other_deals() {
+    let (setting, mut rng) = (setting(), rng(133));
+    let all = setting.deals(&[1, 2, 3, 4], &mut rng);
+    let outcome = redistribute(&setting.change, &all[..3]).unwrap();
+    for deals in [&all[..], &all[1..]] {
+        let refused = outcome.take(&setting.change, deals, setting.secret(1), &mut rng).unwrap_err();
+        assert_eq!(refused, TakeError::NoSharing(RedistributeError::OtherDeals));
+    }
+    let grafted = Redistributed { public: redistribute(&setting.change, &all[1..]).unwrap().public, ..outcome };
+    let refused = grafted.take(&setting.change, &all[..3], setting.secret(1), &mut rng).unwrap_err();
+    assert_eq!(refused, TakeError::NoSharing(RedistributeError::OtherDeals));
 }
 
 #[test]
