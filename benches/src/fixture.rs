@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use keymesh_agent::system::{random_bytes, randomness, wall};
 use keymesh_custody::{Committee, Dkg, DkgMessage, KeyShare, MemberIndex, Output, Ristretto, RootPublic};
 use keymesh_mesh::release::ReleaseRequest;
-use keymesh_mesh::view::{Lease, TenantView, View};
+use keymesh_mesh::view::{ByTenant, Lease, TenantView, View};
 use keymesh_testnet::metadata::make_signer;
 use keymesh_wire::api::Submit;
 use keymesh_wire::body::{Body, EnrolmentVote, GenerationRef, InstanceFacts, NodeCard, RootAttestation};
@@ -107,9 +107,9 @@ impl Fixture {
             me: nodes[0].principal(),
             mesh,
             members: Arc::new(cards.into_iter().map(|card| (card.node, card)).collect()),
-            tenants: [(tenant.id, Arc::new(part))].into(),
+            tenants: [(tenant.id, Arc::new(part))].into_iter().collect(),
             leases: [((tenant.id, generation), Arc::new(lease))].into(),
-            shares: Arc::default(),
+            shares: ByTenant::default(),
             fenced: BTreeSet::new(),
             clock_tolerance: Millis::seconds(30),
         };

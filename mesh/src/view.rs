@@ -19,6 +19,7 @@ use crate::evidence::{EvidenceRoots, PinnedCertificate};
 use crate::mutant::{self, Mutant};
 use crate::policy::{Action, Policy, PolicyRequest, ScopeHeads, Subject, Target};
 use crate::state::tenant::{Claim, Keyring, RootCommittee, TenantState};
+use rpds::RedBlackTreeMapSync;
 
 /// Ciphertexts of one document, by hash.
 pub type Blobs = Arc<BTreeMap<BlobHash, Arc<[u8]>>>;
@@ -81,6 +82,9 @@ impl Lease {
     }
 }
 
+/// What there is of every tenant. A new view shares all of the one before but what changed, however many tenants there are.
+pub type ByTenant<T> = RedBlackTreeMapSync<TenantId, Arc<T>>;
+
 /// Everything a decision reads.
 #[derive(Debug)]
 pub struct View {
@@ -91,11 +95,11 @@ pub struct View {
     /// The admitted nodes.
     pub members: Arc<BTreeMap<NodeId, NodeCard>>,
     /// The tenants this node holds.
-    pub tenants: BTreeMap<TenantId, Arc<TenantView>>,
+    pub tenants: ByTenant<TenantView>,
     /// The leases it holds.
     pub leases: BTreeMap<(TenantId, GenerationRef), Arc<Lease>>,
     /// The shares it holds of each tenant's roots: of the current epoch, and of earlier ones that are not over.
-    pub shares: Arc<BTreeMap<TenantId, Arc<HeldShares>>>,
+    pub shares: ByTenant<HeldShares>,
     /// Tenants for which this node keeps silent as a custodian, until it has heard from its peers.
     pub fenced: BTreeSet<TenantId>,
     /// How far clocks may differ before requests are refused.

@@ -20,7 +20,7 @@ use crate::custody::message::CustodyMessage;
 use crate::custody::slot::Slot;
 use crate::replica::{Channel, Effect, Input, Replica, ReplicaConfig, Stored};
 use crate::state::tests::story::*;
-use crate::view::{TenantView, View};
+use crate::view::{ByTenant, TenantView, View};
 
 /// The members of the root's committee. Two of them are enough.
 pub(crate) const CUSTODIANS: [&str; 3] = ["n1", "n3", "n5"];
@@ -209,11 +209,11 @@ impl Stage {
     }
 
     /// The tenants of a node that has the statements and lacks the ciphertexts.
-    pub(crate) fn without_blobs(&self, name: &str) -> BTreeMap<TenantId, Arc<TenantView>> {
+    pub(crate) fn without_blobs(&self, name: &str) -> ByTenant<TenantView> {
         let node = self.node(name);
         let held = node.view().tenant(&self.tenant_id()).expect("held").clone();
         let bare = TenantView::build(&held.state, None, Arc::default(), &mut BTreeMap::new()).expect("a tenant's");
-        [(self.tenant_id(), Arc::new(bare))].into()
+        [(self.tenant_id(), Arc::new(bare))].into_iter().collect()
     }
 
     /// A node that starts with everything on its disk.

@@ -1,13 +1,12 @@
 //! Who gets a key of a leased keyring, and what must still be so when it leaves.
 
-use std::collections::BTreeMap;
-
 use keymesh_wire::body::{Body, KeyState, KeyStateChange, NewVersion, Placement, WrappedVersion};
 
 use super::*;
 use crate::custody::lease::tests::lease_of;
 use crate::custody::stage::{DATA, LEASE, NOW, Stage, copy};
 use crate::state::tests::story::*;
+use crate::view::ByTenant;
 
 fn request(stage: &Stage) -> ReleaseRequest {
     ReleaseRequest {
@@ -92,7 +91,7 @@ fn a_key_leaves_only_if_it_is_still_permitted_then() {
     let mut stage = Stage::new();
     let view = leased(&stage);
     let [elsewhere, displaced, denied, dropped] = [0; 4].map(|_| granted(&view, &request(&stage)).0);
-    let none = View { tenants: BTreeMap::new(), ..copy(&view) };
+    let none = View { tenants: ByTenant::default(), ..copy(&view) };
     assert_eq!(opened(dropped, &none).err(), Some(GrantError::NoLongerPermitted));
     stage.tenant.namespace("ann", None, "unrelated");
     assert!(opened(elsewhere, stage.node("n2").view()).is_ok());

@@ -370,7 +370,7 @@ impl Replica {
         };
         // Most of what is said of a tenant moves no share, and views that were published keep the map.
         if !self.in_use.get(tenant).is_some_and(is_same) {
-            Arc::make_mut(&mut self.in_use).insert(*tenant, Arc::new(in_use));
+            self.in_use.insert_mut(*tenant, Arc::new(in_use));
         }
     }
 }

@@ -41,7 +41,7 @@ use crate::mutant::{self, Mutant, Shelf};
 use crate::spread::{Holdings, Message, Spread, SpreadLimits};
 use crate::state::tenant::TenantState;
 use crate::state::{Document, DocumentState};
-use crate::view::{HeldShare, HeldShares, Lease, PolicyCache, TenantView, View};
+use crate::view::{ByTenant, HeldShare, HeldShares, Lease, PolicyCache, TenantView, View};
 
 use fence::{Fence, Told};
 use pace::Pace;
@@ -135,14 +135,14 @@ pub struct Replica {
     looked_at_leases: Boot,
     asking: BTreeMap<RequestId, Asking>,
     policies: PolicyCache,
-    tenants: BTreeMap<TenantId, Arc<TenantView>>,
+    tenants: ByTenant<TenantView>,
     members: Arc<BTreeMap<NodeId, NodeCard>>,
     view: Arc<View>,
     view_changed: bool,
     /// Tenants of which something changed since the view was published. Others are not looked at again: a node may hold
     /// many.
     touched: BTreeSet<TenantId>,
-    in_use: Arc<BTreeMap<TenantId, Arc<HeldShares>>>,
+    in_use: ByTenant<HeldShares>,
     /// About whom how much was complained since when.
     complaints: BTreeMap<NodeId, (Boot, u32)>,
     refolded: BTreeSet<DocumentId>,
@@ -180,21 +180,21 @@ impl Replica {
             looked_at_leases: now.boot,
             asking: BTreeMap::new(),
             policies: BTreeMap::new(),
-            tenants: BTreeMap::new(),
+            tenants: ByTenant::default(),
             view: Arc::new(View {
                 me,
                 mesh: config.mesh,
                 members: Arc::default(),
-                tenants: BTreeMap::new(),
+                tenants: ByTenant::default(),
                 leases: BTreeMap::new(),
-                shares: Arc::default(),
+                shares: ByTenant::default(),
                 fenced: BTreeSet::new(),
                 clock_tolerance: config.clock_tolerance,
             }),
             members: Arc::default(),
             view_changed: true,
             touched: BTreeSet::new(),
-            in_use: Arc::default(),
+            in_use: ByTenant::default(),
             complaints: BTreeMap::new(),
             refolded: BTreeSet::new(),
             late: Shelf::new(),

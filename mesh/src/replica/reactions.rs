@@ -78,7 +78,7 @@ impl Replica {
                 let blobs = self.library.blobs_of(&id);
                 let before = self.tenants.get(&tenant.tenant).map(|view| &**view);
                 if let Some(view) = TenantView::rebuild(&state, above, blobs, &mut self.policies, before) {
-                    self.tenants.insert(tenant.tenant, Arc::new(view));
+                    self.tenants.insert_mut(tenant.tenant, Arc::new(view));
                 }
                 self.repair_shares(tenant, now, rng, step);
             }

@@ -164,7 +164,7 @@ fn a_custodian_without_a_share_a_place_or_its_peers_word_gives_nothing() {
         KeyShare::from_exposed(&view.held(&stage.tenant_id(), stage.root, 0)[0].share.expose()).expect("a share");
     let old = [((stage.root, 0), vec![Arc::new(HeldShare { share: held, epoch: 1 })])];
     let old = [(stage.tenant_id(), Arc::new(old.into()))];
-    let of_another_epoch = View { shares: Arc::new(old.into()), ..copy(&view) };
+    let of_another_epoch = View { shares: old.into_iter().collect(), ..copy(&view) };
     assert_eq!(refused(decided(&of_another_epoch, asked(&stage, &view))), RefusalCode::NotReady);
     let not_a_member = View { me: who("n4"), ..copy(&view) };
     assert_eq!(refused(decided(&not_a_member, asked(&stage, &view))), RefusalCode::NotReady);
