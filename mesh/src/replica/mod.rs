@@ -30,7 +30,7 @@ use keymesh_wire::ids::{BlobHash, DocumentId, MeshId, NodeId, RequestId, Stateme
 use keymesh_wire::secret::SecretBytes;
 use keymesh_wire::sign::Identity;
 use keymesh_wire::statement::{Checked, StatementError};
-use keymesh_wire::time::{Boot, Millis, Now};
+use keymesh_wire::time::{Boot, Millis, Now, Wall};
 use rand_core::CryptoRng;
 
 use crate::custody::ceremony::Ceremonies;
@@ -146,6 +146,8 @@ pub struct Replica {
     /// About whom how much was complained since when.
     complaints: BTreeMap<NodeId, (Boot, u32)>,
     refolded: BTreeSet<DocumentId>,
+    /// When the first ciphertext of a document is to be erased, or was.
+    erasures: BTreeMap<DocumentId, Wall>,
     late: Shelf<Write>,
     repairs: Repairs,
     answered: Answered,
@@ -197,6 +199,7 @@ impl Replica {
             in_use: ByTenant::default(),
             complaints: BTreeMap::new(),
             refolded: BTreeSet::new(),
+            erasures: BTreeMap::new(),
             late: Shelf::new(),
             repairs: BTreeMap::new(),
             answered: BTreeMap::new(),

@@ -22,7 +22,7 @@ use crate::custody::message::CustodyMessage;
 use crate::custody::slot::Slot;
 use crate::mutant::{self, Mutant};
 use crate::state::tenant::{GenerationState, RootCommittee};
-use crate::state::{Document, DocumentState, TenantState};
+use crate::state::{DocumentState, TenantState};
 use crate::view::{HeldShare, Lease, TenantView, View};
 
 impl Replica {
@@ -75,6 +75,10 @@ impl Replica {
                 if above.is_none() {
                     self.erase(id, tenant, now, step);
                 }
+                match tenant.keys.values().filter_map(|key| key.erase_after).min() {
+                    Some(first) => self.erasures.insert(id, first),
+                    None => self.erasures.remove(&id),
+                };
                 let blobs = self.library.blobs_of(&id);
                 let before = self.tenants.get(&tenant.tenant).map(|view| &**view);
                 if let Some(view) = TenantView::rebuild(&state, above, blobs, &mut self.policies, before) {
@@ -268,16 +272,8 @@ impl Replica {
     }
 
     fn erase_due(&mut self, now: Now, step: &mut Step) {
-        let due: Vec<DocumentId> = self
-            .library
-            .all()
-            .filter(|document| {
-                document.tenant().is_some_and(|tenant| {
-                    tenant.keys.values().any(|key| key.erase_after.is_some_and(|after| now.wall >= after))
-                })
-            })
-            .map(Document::id)
-            .collect();
+        let due: Vec<DocumentId> =
+            self.erasures.iter().filter(|(_, at)| now.wall >= **at).map(|(document, _)| *document).collect();
         for id in due {
             let state = self.document_of(&id).map(|document| document.state().clone());
             if let Some(DocumentState::Tenant(tenant)) = state.as_deref() {
