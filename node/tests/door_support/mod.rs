@@ -6,6 +6,7 @@ pub mod raw;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use keymesh::config::{Addresses, Config};
@@ -61,8 +62,21 @@ pub fn wall() -> Wall {
     keymesh_agent::system::wall()
 }
 
+/// A port that nobody listens at, given out once. It lies below those that connections are given, so that none takes it
+/// before the node does.
 fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address")
+    const FIRST: u32 = 10_000;
+    const MANY: u32 = 20_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let next = GIVEN.fetch_add(1, Ordering::Relaxed);
+        assert!(next < MANY, "no port of {MANY} is free");
+        let port = FIRST + (std::process::id().wrapping_mul(97).wrapping_add(next)) % MANY;
+        let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).expect("below 30,000")));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 pub fn genesis() -> Checked {
